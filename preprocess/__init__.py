@@ -1,0 +1,1 @@
+"""Stage one of Wholeword: raw text to sharded Arrow files with word boundaries."""

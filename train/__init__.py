@@ -1,0 +1,1 @@
+"""Stage two of Wholeword: masked-language-model pretraining from shards, under DeepSpeed."""
