@@ -1,0 +1,87 @@
+"""Configurations: model sizes that can be trained from nothing, and overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from transformers import BertConfig, PretrainedConfig
+
+from preprocess.errors import WholewordError
+
+# name: (layers, hidden size, attention heads); the feed-forward layer is 4 * hidden size.
+# Sizes and names are those of https://github.com/google-research/bert (Turc et al., 2019).
+PRESETS: dict[str, tuple[int, int, int]] = {
+    "bert-tiny": (2, 128, 2),
+    "bert-mini": (4, 256, 4),
+    "bert-small": (4, 512, 8),
+    "bert-base": (12, 768, 12),
+    "bert-large": (24, 1024, 16),
+}
+
+
+def preset_config(name: str, vocab_size: int, pad_id: int, max_length: int) -> BertConfig:
+    """Return the configuration of a preset for the vocabulary of the shards.
+
+    Args:
+        name: a key of `PRESETS`.
+        vocab_size: entries of the shards' tokenizer.
+        pad_id: its padding token.
+        max_length: tokens of the longest row, special tokens included; positions are
+            BERT's 512, or this where it is more.
+    """
+    layers, hidden, heads = PRESETS[name]
+    return BertConfig(
+        vocab_size=vocab_size,
+        pad_token_id=pad_id,
+        max_position_embeddings=max(512, max_length),
+        num_hidden_layers=layers,
+        hidden_size=hidden,
+        num_attention_heads=heads,
+        intermediate_size=4 * hidden,
+    )
+
+
+def parse_overrides(text: str) -> dict[str, str]:
+    """Read `hidden_size=256,num_hidden_layers=4`; an empty text is no override.
+
+    Raises:
+        WholewordError: a part is not a name and a value.
+    """
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    for name, equals, value in pairs:
+        if not (name.strip() and equals and value.strip()):
+            raise WholewordError(
+                f"--config-overrides {text}: {name!r} is not name=value; "
+                "write hidden_size=256,num_hidden_layers=4"
+            )
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def apply_overrides(config: PretrainedConfig, overrides: Mapping[str, object], name: str) -> None:
+    """Replace values of a configuration in place.
+
+    Raises:
+        WholewordError: the configuration has no such key, or a value of another type.
+    """
+    for key, value in overrides.items():
+        old = getattr(config, key, None)
+        if not hasattr(config, key):
+            raise WholewordError(
+                f"{name}: its configuration has no value {key!r}; see the config.json of "
+                f"{config.model_type} models for the names"
+            )
+        setattr(config, key, _convert(value, old, key, name))
+
+
+def _convert(value: object, old: object, key: str, name: str) -> object:
+    """Read a string as the type of the value that it replaces."""
+    if not isinstance(value, str) or isinstance(old, str):
+        return value
+    try:
+        if isinstance(old, bool):
+            return {"true": True, "1": True, "false": False, "0": False}[value.lower()]
+        return type(old)(value) if isinstance(old, int | float) else value
+    except (KeyError, ValueError) as error:
+        raise WholewordError(
+            f"{name}: {key}={value} is not a {type(old).__name__}; its value now is {old}"
+        ) from error
