@@ -1,0 +1,411 @@
+"""The compiled encoder: Arrow's buffers in, flat arrays of tokens out, for BERT's tokenizers."""
+
+import importlib.metadata
+import json
+import sys
+import unicodedata
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from preprocess.compiled import jieba, whitespace
+from preprocess.compiled.jieba import JiebaTables
+from preprocess.compiled.jieba_tables import load_jieba
+from preprocess.compiled.normalizer import (
+    ALONE,
+    CLASS_BITS,
+    LETTER,
+    MARK,
+    PLAIN_BITS,
+    SENTENCE_SHIFT,
+    SEQUENCE,
+    SPACE,
+    UNSTABLE_BIT,
+    VALUE_LIMIT,
+    VALUE_SHIFT,
+    CharacterTables,
+)
+from preprocess.compiled.sentences import NORMAL, advance
+from preprocess.compiled.tables import Tables, cached_tables, content_key
+from preprocess.compiled.utf8 import decode, previous
+from preprocess.compiled.wordpiece import Tokens, Word, WordPieceTables, emit_word, wordpiece_tables
+from preprocess.encoders import EncodedDocuments, Encoder, EncoderSpec, id_dtype, make_encoder
+from preprocess.kernels import kernel
+from preprocess.segmenters import SegmenterSpec
+
+_FORMAT = b"1"
+_NONE, _JIEBA, _WHITESPACE = range(3)
+_KINDS = {"none": _NONE, "jieba": _JIEBA, "whitespace": _WHITESPACE}
+_CHUNK = 1 << 15
+"""Bytes that are segmented at a time, unless no cut is possible; they stay in the cache."""
+
+
+class EncoderTables(NamedTuple):
+    """Everything that the kernel reads."""
+
+    kind: int
+    """Of segmenter."""
+    jieba: JiebaTables
+    characters: CharacterTables
+    wordpiece: WordPieceTables
+
+
+def unsupported_reason(tokenizer_json: str, segmenter: SegmenterSpec) -> str | None:
+    """Why the compiled encoder cannot take a tokenizer and a segmenter; None if it can."""
+    if segmenter.kind not in _KINDS:
+        return f"its segmenter is {segmenter.function or segmenter.kind}, not jieba, whitespace or none"
+    tokenizer = json.loads(tokenizer_json)
+    model = tokenizer["model"]
+    for part, expected in (
+        ("normalizer", "BertNormalizer"),
+        ("pre_tokenizer", "BertPreTokenizer"),
+        ("model", "WordPiece"),
+    ):
+        found = (tokenizer[part] or {}).get("type", "none")
+        if found != expected:
+            return f"its {part.replace('_', '-')} is {found}, not {expected}"
+    if model["continuing_subword_prefix"] != "##":
+        return f"its pieces continue with {model['continuing_subword_prefix']!r}, not '##'"
+    if model["unk_token"] not in model["vocab"]:
+        return f"its unknown token {model['unk_token']} is not in its vocabulary"
+    if not all(token["special"] for token in tokenizer["added_tokens"]):
+        return "it has added tokens that are not special"
+    if max(model["vocab"].values()) >= VALUE_LIMIT or model["max_input_chars_per_word"] < 1:
+        return "its vocabulary is out of range"
+    return None
+
+
+class CompiledEncoder:
+    """The numba encoder; equal to the reference encoder, token for token.
+
+    Documents on which Unicode re-orders marks that BERT's normalizer keeps (see `normalizer`) are
+    given to the reference encoder.
+    """
+
+    def __init__(self, tokenizer_json: str, segmenter: SegmenterSpec) -> None:
+        self._spec = EncoderSpec(tokenizer_json, segmenter, "reference")
+        self._reference: Encoder | None = None
+        arrays = cached_tables(
+            "tokenizer", _tokenizer_key(tokenizer_json), lambda: _build(tokenizer_json)
+        )
+        self._tables = EncoderTables(
+            kind=_KINDS[segmenter.kind],
+            jieba=load_jieba(segmenter) if segmenter.kind == "jieba" else _no_jieba(),
+            characters=CharacterTables(arrays["entries"], arrays["sequences"]),
+            wordpiece=wordpiece_tables(arrays),
+        )
+        self._dtype = id_dtype(int(arrays["vocab_size"][0]))
+        self._tokens_per_byte = int(arrays["tokens_per_byte"][0])
+
+    def encode(self, documents: pa.LargeStringArray) -> EncodedDocuments:
+        """Encode each document whole, in order."""
+        data, text_offsets = _buffers(documents)
+        capacity = int(text_offsets[-1] - text_offsets[0]) * self._tokens_per_byte + 1
+        # Pages that nothing is written to cost no memory.
+        tokens = Tokens(
+            np.empty(capacity, self._dtype), np.empty(capacity, bool), np.empty(capacity, bool)
+        )
+        offsets = np.zeros(len(documents) + 1, dtype=np.int64)
+        left_over = np.zeros(len(documents), dtype=bool)
+        end = _encode_documents(self._tables, data, text_offsets, tokens, offsets, left_over)
+        encoded = EncodedDocuments(
+            tokens.ids[:end], tokens.word_starts[:end], tokens.sentence_starts[:end], offsets, {}
+        )
+        if left_over.any():
+            return self._complete(documents, encoded, np.flatnonzero(left_over))
+        return encoded
+
+    def _complete(
+        self, documents: pa.LargeStringArray, encoded: EncodedDocuments, left_over: np.ndarray
+    ) -> EncodedDocuments:
+        """Put in the documents that the kernel left over, of which `encoded` holds no token."""
+        if self._reference is None:
+            self._reference = make_encoder(self._spec)
+        added = self._reference.encode(documents.take(pa.array(left_over)))
+        lengths = np.diff(added.offsets)
+        places = np.repeat(encoded.offsets[left_over], lengths)
+        total = np.zeros(len(encoded.offsets), dtype=np.int64)
+        total[left_over + 1] = lengths
+        return EncodedDocuments(
+            np.insert(encoded.ids, places, added.ids),
+            np.insert(encoded.word_starts, places, added.word_starts),
+            np.insert(encoded.sentence_starts, places, added.sentence_starts),
+            encoded.offsets + np.cumsum(total),
+            {"reordered_marks": len(left_over)},
+        )
+
+
+def _buffers(documents: pa.LargeStringArray) -> tuple[np.ndarray, np.ndarray]:
+    """The bytes (uint8) and offsets (int64 `[documents + 1]`) of an array, both read-only."""
+    _, offsets, data = documents.buffers()
+    count = len(documents) + 1
+    if offsets is None or not len(documents):
+        return _read_only(np.zeros(0, np.uint8)), _read_only(np.zeros(1, np.int64))
+    text_offsets = np.frombuffer(offsets, np.int64, count, documents.offset * 8)
+    text = np.zeros(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
+    return _read_only(text), _read_only(text_offsets)
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    """A view with one type for numba, whatever made the array."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _tokenizer_key(tokenizer_json: str) -> str:
+    return content_key(
+        _FORMAT,
+        importlib.metadata.version("tokenizers").encode(),
+        unicodedata.unidata_version.encode(),
+        sys.byteorder.encode(),
+        tokenizer_json.encode(),
+    )
+
+
+def _build(tokenizer_json: str) -> Tables:
+    """Ask the tokenizer's own library; takes seconds, done once a tokenizer."""
+    from preprocess.compiled.normalizer import character_tables, normalize_characters
+    from preprocess.compiled.wordpiece import wordpiece_arrays
+    from preprocess.tokenizer import load_backend
+
+    tokenizer: dict[str, Any] = json.loads(tokenizer_json)
+    model = tokenizer["model"]
+    arrays, symbols, ids = wordpiece_arrays(
+        model["vocab"], model["unk_token"], model["max_input_chars_per_word"]
+    )
+    characters = normalize_characters(load_backend(tokenizer_json))
+    tables = character_tables(characters, symbols, ids)
+    highest = max([*model["vocab"].values(), *(t["id"] for t in tokenizer["added_tokens"])])
+    most = max(
+        -(-len(text) // len(chr(code_point).encode()))
+        for code_point, text in enumerate(characters.texts)
+        if text
+    )
+    return arrays | {
+        "entries": tables.entries,
+        "sequences": tables.sequences,
+        "vocab_size": np.array([highest + 1]),
+        "tokens_per_byte": np.array([most]),
+    }
+
+
+def _no_jieba() -> JiebaTables:
+    """Empty tables for segmenters that read none."""
+    return JiebaTables(
+        *(
+            _read_only(np.zeros(shape, dtype))
+            for shape, dtype in (
+                (0, np.uint16),
+                (0, np.uint16),
+                (0, np.int32),
+                (0, np.float64),
+                (0, np.bool_),
+                ((0, 4), np.float64),
+                (4, np.float64),
+                ((4, 4), np.float64),
+            )
+        ),
+        unknown_weight=0.0,
+        longest_word=1,
+        any_forced=False,
+        hmm=False,
+    )
+
+
+@kernel
+def _encode_documents(
+    tables: EncoderTables,
+    data: np.ndarray,
+    text_offsets: np.ndarray,
+    tokens: Tokens,
+    offsets: np.ndarray,
+    left_over: np.ndarray,
+) -> int:
+    """Encode documents one after the other.
+
+    Args:
+        tables: everything about tokenizer and segmenter.
+        data: uint8, valid UTF-8.
+        text_offsets: int64 `[documents + 1]`, into `data`.
+        tokens: where to write; room for every normalized character.
+        offsets: int64 `[documents + 1]`, set; 0 at first.
+        left_over: bool `[documents]`, set where the reference encoder must do it; those get no
+            tokens.
+
+    Returns:
+        the number of tokens.
+    """
+    longest = tables.wordpiece.longest_word
+    word = Word(np.empty(longest + 1, np.uint32), np.zeros(longest + 2, np.bool_))
+    at = 0
+    for document in range(len(left_over)):
+        end = _encode_document(
+            tables, data, text_offsets[document], text_offsets[document + 1], word, tokens, at
+        )
+        if end < 0:
+            left_over[document] = True
+            word.breaks[:] = False
+        else:
+            at = end
+        offsets[document + 1] = at
+    return at
+
+
+@kernel
+def _encode_document(
+    tables: EncoderTables,
+    data: np.ndarray,
+    begin: int,
+    end: int,
+    word: Word,
+    tokens: Tokens,
+    at: int,
+) -> int:
+    """Encode one document in one pass over its bytes.
+
+    Returns:
+        the end of what was written, or -1 if re-ordered marks need the reference encoder.
+    """
+    entries = tables.characters.entries
+    sequences = tables.characters.sequences
+    limit = tables.wordpiece.longest_word
+    segmented = tables.kind != _NONE
+    symbols = np.empty(0, np.uint16)
+    marks = np.empty(0, np.uint8)
+    chunk_end = begin if segmented else end
+    character = 0  # index into marks
+    state = NORMAL
+    pending = True  # a sentence begins at the next token
+    length = 0  # of the word that is being read
+    begins = False  # its first character begins a word of the segmenter
+    sentence = False  # its first token starts a sentence
+    broken = False  # a sentence begins within it
+    position = begin
+    while position < end:
+        if position >= chunk_end:
+            chunk_end = _chunk_end(tables, data, position, end)
+            if chunk_end - position + 1 > len(marks):
+                symbols = np.empty(chunk_end - position + 1, np.uint16)
+                marks = np.empty(chunk_end - position + 1, np.uint8)
+            _mark_chunk(tables, data, begin, position, chunk_end, end, symbols, marks)
+            character = 0
+        here = position
+        code_point, position = decode(data, position)
+        entry = np.int64(entries[code_point])
+        mark = True
+        if segmented:
+            mark = (marks[character] & whitespace.BEGINS) != 0
+            removed = (marks[character] & whitespace.REMOVED) != 0
+            character += 1
+            if removed:
+                continue
+        sentence_class = entry >> SENTENCE_SHIFT & 7
+        if state | sentence_class:
+            state, boundary = advance(state, sentence_class)
+            pending |= boundary
+        remaining = 0
+        item = 0
+        if entry & CLASS_BITS >= SEQUENCE:
+            if entry & CLASS_BITS == MARK and _can_reorder(
+                entries, data, begin, here, position, end
+            ):
+                return -1
+            item = (entry >> VALUE_SHIFT) + 1
+            remaining = np.int64(sequences[item - 1]) - 1
+            entry = np.int64(sequences[item])
+        while True:
+            kind = entry & CLASS_BITS
+            value = entry >> VALUE_SHIFT
+            if kind == LETTER:
+                if length == 0:
+                    begins = mark
+                    sentence = pending
+                    pending = False
+                elif pending and length <= limit:
+                    word.breaks[length] = True
+                    broken = True
+                    pending = False
+                word.symbols[min(length, limit)] = value
+                length += 1
+            elif kind == ALONE or kind == SPACE:
+                if length > 0:
+                    at, left = emit_word(
+                        tables.wordpiece, word, length, begins, sentence, broken, tokens, at
+                    )
+                    pending |= left
+                    length = 0
+                    broken = False
+                if kind == ALONE:
+                    tokens.ids[at] = value
+                    tokens.word_starts[at] = mark or pending
+                    tokens.sentence_starts[at] = pending
+                    at += 1
+                    pending = False
+            if remaining == 0:
+                break
+            # Only the first token that covers a character can begin a word of the segmenter.
+            mark = mark and (not segmented or kind == SPACE)
+            remaining -= 1
+            item += 1
+            entry = np.int64(sequences[item])
+        if length > 0 and state == NORMAL and not pending:
+            # The rest of an ASCII word; no mark and no boundary inside it matters.
+            while position < chunk_end and data[position] < 0x80:
+                entry = np.int64(entries[data[position]])
+                if entry & PLAIN_BITS != LETTER:
+                    break
+                word.symbols[min(length, limit)] = entry >> VALUE_SHIFT
+                length += 1
+                position += 1
+                character += 1
+    if length > 0:
+        at, _ = emit_word(tables.wordpiece, word, length, begins, sentence, broken, tokens, at)
+    return at
+
+
+@kernel
+def _chunk_end(tables: EncoderTables, data: np.ndarray, position: int, end: int) -> int:
+    """Where to cut the chunk that begins at `position`."""
+    if end - position <= _CHUNK:
+        return end
+    if tables.kind == _JIEBA:
+        return jieba.chunk_end(tables.jieba, data, position + _CHUNK, end)
+    return whitespace.chunk_end(tables.characters.entries, data, position + _CHUNK, end)
+
+
+@kernel
+def _mark_chunk(
+    tables: EncoderTables,
+    data: np.ndarray,
+    document: int,
+    begin: int,
+    end: int,
+    document_end: int,
+    symbols: np.ndarray,
+    marks: np.ndarray,
+) -> None:
+    """Set `marks` for the characters of `data[begin:end]`."""
+    if tables.kind == _JIEBA:
+        jieba.mark_words(tables.jieba, data, begin, end, symbols, marks)
+    else:
+        whitespace.mark_words(
+            tables.characters.entries, data, document, begin, end, document_end, marks
+        )
+
+
+@kernel
+def _can_reorder(
+    entries: np.ndarray, data: np.ndarray, begin: int, here: int, behind: int, end: int
+) -> bool:
+    """Whether NFD may move the mark at `data[here:behind]` past one of its neighbours."""
+    if here > begin:
+        code_point, _ = decode(data, previous(data, here))
+        if entries[code_point] & UNSTABLE_BIT:
+            return True
+    if behind < end:
+        code_point, _ = decode(data, behind)
+        if entries[code_point] & UNSTABLE_BIT:
+            return True
+    return False
