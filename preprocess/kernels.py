@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import xxhash
 
@@ -56,4 +56,4 @@ import numba  # noqa: E402  (the cache folder must be set first)
 
 def kernel(function: Function) -> Function:
     """Compile a pure function of arrays: cached on disk, serial, without the interpreter lock."""
-    return numba.njit(cache=True, nogil=True)(function)
+    return cast(Function, numba.njit(cache=True, nogil=True)(function))

@@ -25,6 +25,7 @@ def _inside(path: str) -> str:
     return path
 
 
+Part = Literal["train", "validation", "test"]
 Count = Annotated[int, Field(ge=0)]
 Id = Annotated[int, Field(ge=0)]
 
@@ -62,7 +63,7 @@ class InputEntry(_Entry):
 
     path: str
     bytes: Count
-    part: Literal["train", "validation", "test"]
+    part: Part
 
 
 class ShardEntry(_Entry):
@@ -106,7 +107,7 @@ class Manifest(_Entry):
     inputs: tuple[InputEntry, ...]
     counts: dict[str, Count]
     """What was dropped or repaired, by reason."""
-    parts: dict[Literal["train", "validation", "test"], PartEntry]
+    parts: dict[Part, PartEntry]
 
     @property
     def id_dtype(self) -> np.dtype:

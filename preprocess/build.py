@@ -1,0 +1,82 @@
+"""`build-shards`: run the tasks of a plan, then finish.
+
+What is finished is never lost: a task's shards get their names when they are whole, its report
+(`.build/task-N.json`) is written last, and the manifest is written when every task has one. The
+same command therefore continues a build that was killed, from the first task without a report.
+"""
+
+import shutil
+from collections.abc import Iterator
+from functools import partial
+
+import pyarrow as pa
+import xxhash
+
+from preprocess import state
+from preprocess.engines import run_tasks
+from preprocess.errors import WholewordError
+from preprocess.finish import finish_dataset
+from preprocess.manifest import Manifest, write_manifest
+from preprocess.plan import Plan, identity, worker_spec
+from preprocess.shards import shard_name
+from preprocess.sources import Task
+from preprocess.state import TaskReport
+from preprocess.tasks import Progress, TaskRun
+
+
+def run_build(plan: Plan) -> Iterator[Progress | Manifest]:
+    """Run the tasks that have no report yet, then finish; yields progress, at last the manifest.
+
+    Raises:
+        WholewordError: another build is at work here, the input cannot be read, the output cannot
+            be written, or no text was found.
+    """
+    with state.locked(plan.output):
+        _prepare(plan)
+        reports = {task.number: report for task in plan.tasks if (report := _load(plan, task))}
+        yield Progress(sum(task.bytes for task in plan.tasks if task.number in reports), 0)
+        todo = [task for task in plan.tasks if task.number not in reports]
+        for event in run_tasks(partial(TaskRun, worker_spec(plan)), todo, plan.options.workers):
+            if isinstance(event, TaskReport):
+                reports[event.number] = event
+            else:
+                yield event
+        yield _finish(plan, [reports[task.number] for task in plan.tasks])
+
+
+def _prepare(plan: Plan) -> None:
+    for part in plan.parts:
+        (plan.output / part).mkdir(exist_ok=True)
+        for torn in (plan.output / part).glob(".*.tmp"):
+            torn.unlink()
+    state.write_plan(plan.output, identity(plan))
+
+
+def _load(plan: Plan, task: Task) -> TaskReport | None:
+    """The report of a task that an earlier run finished, if its shards are still what it says."""
+    report = TaskReport.load(plan.output, task.number)
+    if report is None or set(report.parts) != set(plan.parts):
+        return None
+    for name, part in report.parts.items():
+        path = plan.output / name / shard_name(task.number, len(plan.tasks))
+        if not path.is_file() or path.stat().st_size != part.bytes:
+            return None
+        with pa.memory_map(str(path)) as shard:
+            if xxhash.xxh3_128_hexdigest(shard.read_buffer()) != part.xxh3_128:
+                return None
+    return report
+
+
+def _finish(plan: Plan, reports: list[TaskReport]) -> Manifest:
+    if not sum(report.parts["train"].rows for report in reports):
+        for part in plan.parts:
+            shutil.rmtree(plan.output / part)
+        state.clear(plan.output, keep=("lock",))
+        raise WholewordError(
+            f"{', '.join(plan.options.inputs)}: no document with text was left for training; check "
+            "the input, --document-separator and --validation-fraction"
+        )
+    manifest = finish_dataset(plan, reports)
+    write_manifest(plan.output, manifest)
+    state.clear(plan.output, keep=("lock", "plan.json"))
+    return manifest

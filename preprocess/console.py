@@ -1,0 +1,60 @@
+"""How commands speak: one line for what a user can mend, a log file for defects."""
+
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from preprocess.errors import WholewordError
+
+EXIT_ERROR = 1
+EXIT_DEFECT = 70
+"""EX_SOFTWARE of sysexits.h."""
+EXIT_INTERRUPTED = 130
+
+console = Console(highlight=False)
+"""Standard output."""
+_errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def run_command(command: Callable[[], None]) -> None:
+    """Run a command and exit; only a `WholewordError` and the parser's own become one line.
+
+    Anything else is a defect: its traceback goes to a log file, whose path is on the line, and the
+    exit status is 70.
+    """
+    try:
+        command()
+    except WholewordError as error:
+        fail(str(error))
+        sys.exit(EXIT_ERROR)
+    except KeyboardInterrupt:
+        fail("interrupted; what is finished is kept, the same command goes on from there")
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        sys.exit(EXIT_ERROR)
+    except Exception:
+        fail(f"this is a defect of wholeword, please report it with {log_defect()}")
+        sys.exit(EXIT_DEFECT)
+
+
+def fail(message: str) -> None:
+    """Print one line on standard error."""
+    line = " ".join(message.split())
+    _errors.print(f"[bold red]error:[/] {_escape(line)}")
+
+
+def log_defect() -> Path:
+    """Write the current exception's traceback to a new file."""
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="wholeword-", suffix=".log", delete=False, encoding="utf-8"
+    ) as log:
+        log.write(traceback.format_exc())
+    return Path(log.name)
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", r"\[")

@@ -1,0 +1,151 @@
+"""Where tasks run: in this process, or in processes of this machine.
+
+An engine calls `run(task)` for every task and hands on the events that it yields, from all workers,
+as they come. The order between tasks is not fixed; what a task writes must not depend on it.
+"""
+
+import contextlib
+import multiprocessing as mp
+import os
+import signal
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Generic, TypeVar
+
+from preprocess.errors import WholewordError
+
+TaskType = TypeVar("TaskType")
+Event = TypeVar("Event")
+
+
+class WorkerFailed(Exception):
+    """A worker raised something that is a defect; the message holds its traceback."""
+
+
+@dataclass
+class _Worker(Generic[TaskType]):
+    process: BaseProcess
+    connection: Connection
+    task: TaskType | None = None
+
+
+def run_tasks(
+    make_run: Callable[[], Callable[[TaskType], Iterable[Event]]],
+    tasks: list[TaskType],
+    workers: int,
+) -> Iterator[Event]:
+    """Run every task; yields what `make_run()(task)` yields.
+
+    Args:
+        make_run: called once in every worker; must be picklable where `workers` is above 1.
+        tasks: in the order in which they are begun.
+        workers: processes; 1 runs everything in this process.
+
+    Raises:
+        WholewordError: as a worker raised it, or because the system killed a worker.
+        WorkerFailed: a worker raised anything else.
+    """
+    workers = min(workers, len(tasks))
+    if workers <= 1:
+        run = make_run() if tasks else None
+        for task in tasks:
+            assert run is not None
+            yield from run(task)
+        return
+    yield from _run_in_processes(make_run, deque(tasks), workers)
+
+
+def _run_in_processes(
+    make_run: Callable[[], Callable[[TaskType], Iterable[Event]]],
+    waiting: deque[TaskType],
+    count: int,
+) -> Iterator[Event]:
+    pool: list[_Worker[TaskType]] = []
+    try:
+        pool.extend(_start(make_run) for _ in range(count))
+        for worker in pool:
+            _give(worker, waiting)
+        while busy := [worker for worker in pool if worker.task is not None]:
+            ready = wait([worker.connection for worker in busy])
+            for worker in busy:
+                if worker.connection in ready:
+                    yield from _receive(worker, waiting)
+    finally:
+        for worker in pool:
+            worker.process.kill()
+            worker.process.join()
+
+
+def _start(make_run: Callable[[], Callable[[TaskType], Iterable[Event]]]) -> _Worker[TaskType]:
+    context = mp.get_context("spawn")  # a fork would copy locks of threads that it does not have
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(theirs, make_run), daemon=True)
+    process.start()
+    theirs.close()
+    return _Worker(process, ours)
+
+
+def _give(worker: _Worker[TaskType], waiting: deque[TaskType]) -> None:
+    worker.task = waiting.popleft() if waiting else None
+    with contextlib.suppress(BrokenPipeError):  # its death is noticed by _receive
+        worker.connection.send(worker.task)
+
+
+def _receive(worker: _Worker[TaskType], waiting: deque[TaskType]) -> Iterator[Event]:
+    try:
+        kind, value = worker.connection.recv()
+    except (EOFError, ConnectionResetError):
+        worker.process.join()
+        raise _death(worker.process.exitcode) from None
+    if kind == "event":
+        yield value
+    elif kind == "done":
+        _give(worker, waiting)
+    elif kind == "error":
+        raise WholewordError(value)
+    else:
+        raise WorkerFailed(value)
+
+
+def _death(exit_code: int | None) -> WholewordError:
+    if exit_code == -signal.SIGKILL:
+        return WholewordError(
+            "a worker was killed by the system, most likely because memory ran out; run the same "
+            "command again with fewer --workers (what is finished is kept)"
+        )
+    reason = f"signal {-exit_code}" if exit_code and exit_code < 0 else f"status {exit_code}"
+    return WholewordError(
+        f"a worker ended with {reason}; run the same command again (what is finished is kept)"
+    )
+
+
+def _work(
+    connection: Connection, make_run: Callable[[], Callable[[TaskType], Iterable[Event]]]
+) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends its workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        run = make_run()
+        while (task := connection.recv()) is not None:
+            for event in run(task):
+                connection.send(("event", event))
+            connection.send(("done", None))
+    except WholewordError as error:
+        connection.send(("error", str(error)))
+    except EOFError:
+        pass
+    except BaseException:
+        connection.send(("failed", traceback.format_exc()))
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed must not go on writing into the folder of a new build."""
+    parent = mp.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

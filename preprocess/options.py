@@ -1,0 +1,75 @@
+"""What a build may be asked: one frozen dataclass."""
+
+from dataclasses import dataclass
+
+from preprocess.errors import WholewordError
+from preprocess.shards import MAX_LENGTH
+
+SEPARATORS = ("line", "blank-line", "file")
+ENCODERS = ("auto", "compiled", "reference")
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """Every option of `build-shards`, as the command line gave it."""
+
+    inputs: tuple[str, ...]
+    """Paths, globs and folders of training text."""
+    output: str
+    """The folder that becomes the dataset."""
+    tokenizer: str
+    """A hub id or a folder."""
+    segmenter: str = "auto"
+    """Who decides where words begin: `auto`, `jieba`, `whitespace`, `none` or a function's name."""
+    user_dicts: tuple[str, ...] = ()
+    """Paths of jieba user dictionaries."""
+    hmm: bool = True
+    """Whether jieba guesses words that its dictionary lacks."""
+    max_length: int = 512
+    """Tokens of the longest row, special tokens included."""
+    pairs: bool = False
+    """Leave room for the special tokens of a pair of segments."""
+    document_separator: str = "line"
+    """What ends a document in a text file: one of `SEPARATORS`."""
+    text_field: str = "text"
+    """The field of a JSON line that holds the text."""
+    validation_fraction: float = 0.01
+    """Share of documents put aside by a hash of their text, where no validation input is named."""
+    validation_inputs: tuple[str, ...] = ()
+    """Paths, globs and folders of validation text."""
+    test_inputs: tuple[str, ...] = ()
+    """Paths, globs and folders of test text."""
+    split_size: int | None = None
+    """Bytes of input to a task, about; None: chosen from the size of the input."""
+    workers: int = 1
+    """Processes."""
+    encoder: str = "auto"
+    """One of `ENCODERS`."""
+    audit: int = 1000
+    """Encode every Nth document with the reference too, and compare; 0: never."""
+
+    def check(self) -> None:
+        """Refuse values that no build can honour.
+
+        Raises:
+            WholewordError: naming the flag and its range.
+        """
+        if not 8 <= self.max_length <= MAX_LENGTH:
+            raise WholewordError(f"--max-length {self.max_length}: must be 8 to {MAX_LENGTH}")
+        if not 0 <= self.validation_fraction < 1:
+            raise WholewordError(
+                f"--validation-fraction {self.validation_fraction}: must be at least 0 and below 1"
+            )
+        if self.document_separator not in SEPARATORS:
+            raise WholewordError(
+                f"--document-separator {self.document_separator}: use {', '.join(SEPARATORS)}"
+            )
+        if self.encoder not in ENCODERS:
+            raise WholewordError(f"--encoder {self.encoder}: use {', '.join(ENCODERS)}")
+        for flag, value, least in (
+            ("--workers", self.workers, 1),
+            ("--audit", self.audit, 0),
+            ("--split-size", self.split_size or 1, 1),
+        ):
+            if value < least:
+                raise WholewordError(f"{flag} {value}: must be at least {least}")

@@ -1,0 +1,170 @@
+"""The build's own state, `.build/` in the output folder: lock, plan, reports of finished tasks.
+
+Readers of shards never look at it. A task's report is written after its shards have their names, so
+a report is the proof that they are whole; after the build only the plan and the lock remain.
+"""
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from preprocess.errors import WholewordError
+from preprocess.manifest import FILE
+from preprocess.shards import INDEX_SCHEMA, PARTS, publish, write_json
+
+STATE = ".build"
+_DATASET_FILES = (FILE, "dataset_dict.json", "tokenizer", *PARTS)
+
+
+class PartReport(BaseModel):
+    """What one task wrote into one part."""
+
+    model_config = ConfigDict(extra="forbid")
+    TOTALS: ClassVar = ("documents", "rows", "tokens", "words", "unknown")
+
+    documents: int = 0
+    rows: int = 0
+    tokens: int = 0
+    words: int = 0
+    unknown: int = 0
+    bytes: int = 0
+    xxh3_128: str = ""
+    length_histogram: dict[int, int] = {}
+
+
+class TaskReport(BaseModel):
+    """What one task wrote: the proof that its shards are whole."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    number: int
+    parts: dict[str, PartReport]
+    counts: dict[str, int]
+
+    def save(self, output: Path, indexes: dict[str, pa.Table]) -> None:
+        """Write the index tables, then the report."""
+        for part, table in indexes.items():
+            path = _index_path(output, self.number, part)
+            temporary = path.with_suffix(".tmp")
+            with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, INDEX_SCHEMA) as w:
+                w.write_table(table)
+            publish(temporary, path)
+        write_json(_report_path(output, self.number), self.model_dump())
+
+    @staticmethod
+    def load(output: Path, number: int) -> "TaskReport | None":
+        """The report of a finished task, None where there is none or it is damaged."""
+        try:
+            text = _report_path(output, number).read_text(encoding="utf-8")
+            return TaskReport.model_validate(json.loads(text))
+        except (OSError, ValueError, ValidationError):
+            return None
+
+    @staticmethod
+    def load_index(output: Path, number: int, part: str) -> pa.Table:
+        """The task's rows of a part's `index.arrow`."""
+        with pa.OSFile(str(_index_path(output, number, part))) as source:
+            return pa.ipc.open_file(source).read_all()
+
+
+def _report_path(output: Path, number: int) -> Path:
+    return output / STATE / f"task-{number:05d}.json"
+
+
+def _index_path(output: Path, number: int, part: str) -> Path:
+    return output / STATE / f"task-{number:05d}-{part}.arrow"
+
+
+@contextmanager
+def locked(output: Path) -> Iterator[None]:
+    """Keep two builds out of one folder; the system frees the lock of a process that died."""
+    try:
+        (output / STATE).mkdir(parents=True, exist_ok=True)
+        lock = (output / STATE / "lock").open("w")
+    except OSError as error:
+        raise WholewordError(
+            f"{output}: cannot be written ({error.strerror}); name another --output"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise WholewordError(
+                f"{output}: another build is writing here; wait for it, or name another --output"
+            ) from error
+        yield
+
+
+def is_finished(output: Path, identity: dict[str, Any]) -> bool:
+    """Whether the output folder holds this very build, whole.
+
+    Raises:
+        WholewordError: the folder holds something else, or a build of other options or inputs.
+    """
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return False
+    if not output.is_dir():
+        raise WholewordError(f"{output}: is a file; name a folder with --output")
+    state = output / STATE / "plan.json"
+    if not state.exists():
+        if {path.name for path in output.iterdir()} == {STATE}:
+            return False  # killed before the plan was written
+        raise WholewordError(
+            f"{output}: holds something that is not a build of shards; name another --output"
+        )
+    try:
+        found = json.loads(state.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WholewordError(f"{state}: cannot be read ({error}); use --overwrite") from error
+    wanted = json.loads(json.dumps(identity))
+    if found != wanted:
+        changed = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
+        raise WholewordError(
+            f"{output}: holds shards built with other {', '.join(changed)}; name another --output, "
+            "or build anew with --overwrite"
+        )
+    return (output / FILE).exists()
+
+
+def remove_build(output: Path) -> None:
+    """Remove what a build wrote, and nothing else (`--overwrite`).
+
+    Raises:
+        WholewordError: the folder holds anything that no build writes.
+    """
+    if not output.is_dir():
+        return
+    foreign = {path.name for path in output.iterdir()} - {STATE, *_DATASET_FILES}
+    if foreign or (any(output.iterdir()) and not (output / STATE).is_dir()):
+        what = f" ({min(foreign)})" if foreign else ""
+        raise WholewordError(
+            f"{output}: holds something that is not a build of shards{what}, which --overwrite "
+            "does not remove; name another --output"
+        )
+    with locked(output):
+        for name in _DATASET_FILES:
+            path = output / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    shutil.rmtree(output / STATE)
+
+
+def write_plan(output: Path, identity: dict[str, Any]) -> None:
+    """Record what is being built, so that another build into this folder is refused."""
+    write_json(output / STATE / "plan.json", identity)
+
+
+def clear(output: Path, keep: tuple[str, ...]) -> None:
+    """Remove the state's files but those to keep."""
+    for path in (output / STATE).iterdir():
+        if path.name not in keep:
+            path.unlink()

@@ -1,0 +1,121 @@
+"""`verify`: the manifest against the files."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+
+from preprocess.errors import WholewordError
+from preprocess.manifest import Manifest, PartEntry, ShardEntry, read_manifest, write_manifest
+from preprocess.shards import BATCH_ROWS, INDEX_SCHEMA, scan_shard, shard_schema, write_index
+
+
+def verify_dataset(folder: Path) -> Iterator[str]:
+    """Check every shard and every index; yields the name of each file that is right.
+
+    Raises:
+        WholewordError: at the first file that is wrong, naming it and what is wrong.
+    """
+    manifest = read_manifest(folder)
+    for name, part in manifest.parts.items():
+        tables = []
+        for number, shard in enumerate(part.shards):
+            tables.append(_verify_shard(folder, manifest, shard, number))
+            yield shard.file
+        _verify_totals(folder, name, part, tables)
+        yield f"{name}/index.arrow"
+
+
+def reindex(folder: Path) -> None:
+    """Make every `index.arrow` again from the shards, which must be right.
+
+    Raises:
+        WholewordError: a shard is wrong.
+    """
+    manifest = read_manifest(folder)
+    parts = {}
+    for name, part in manifest.parts.items():
+        tables = [
+            _verify_shard(folder, manifest, shard, number)
+            for number, shard in enumerate(part.shards)
+        ]
+        digest = write_index(folder / name / "index.arrow", tables)
+        parts[name] = part.model_copy(update={"index_xxh3_128": digest})
+    write_manifest(folder, manifest.model_copy(update={"parts": parts}))
+
+
+def _verify_shard(folder: Path, manifest: Manifest, shard: ShardEntry, number: int) -> pa.Table:
+    """The shard's rows of the index, after everything about it was found right."""
+    path = folder / shard.file
+    data = _map(path, shard)
+    if xxhash.xxh3_128_hexdigest(data) != shard.xxh3_128:
+        raise _wrong(path, "its checksum is not the manifest's")
+    entries = []
+    rows = tokens = words = 0
+    try:
+        schema = pa.ipc.read_schema(pa.BufferReader(data))
+        if schema != shard_schema(manifest.id_dtype):
+            raise _wrong(path, "its columns are not those of a shard")
+        for entry, batch in scan_shard(data, number):
+            if rows % BATCH_ROWS:
+                raise _wrong(path, f"a record batch before its last has not {BATCH_ROWS} rows")
+            _verify_batch(path, manifest, batch)
+            entries.append(entry)
+            rows += batch.num_rows
+            tokens += len(batch.column("input_ids").flatten())
+            words += batch.column("word_starts").flatten().true_count
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _wrong(path, f"it cannot be read ({error})") from error
+    if (rows, tokens, words) != (shard.rows, shard.tokens, shard.words):
+        raise _wrong(path, "its rows, tokens or words are not as many as the manifest says")
+    return pa.Table.from_pylist(entries, schema=INDEX_SCHEMA)
+
+
+def _map(path: Path, shard: ShardEntry) -> pa.Buffer:
+    try:
+        with pa.memory_map(str(path)) as source:
+            data = source.read_buffer()
+    except FileNotFoundError as error:
+        raise _wrong(path, "it is missing") from error
+    except OSError as error:
+        raise _wrong(path, f"it cannot be read ({error.strerror or error})") from error
+    if data.size != shard.bytes:
+        raise _wrong(path, f"it has {data.size:,} bytes, the manifest says {shard.bytes:,}")
+    return data
+
+
+def _verify_batch(path: Path, manifest: Manifest, batch: pa.RecordBatch) -> None:
+    batch.validate(full=True)
+    lengths = [np.diff(batch.column(i).offsets.to_numpy()) for i in range(3)]
+    if any(not np.array_equal(lengths[0], other) for other in lengths[1:]):
+        raise _wrong(path, "its columns have rows of different lengths")
+    if lengths[0].min() < 1 or lengths[0].max() > manifest.max_row_tokens:
+        raise _wrong(path, "it has an empty row, or one longer than --max-length")
+    firsts = batch.column("input_ids").offsets.to_numpy()[:-1]
+    if not batch.column("word_starts").values.to_numpy(zero_copy_only=False)[firsts].all():
+        raise _wrong(path, "it has a row that does not start a word")
+    if batch.column("input_ids").flatten().to_numpy().max() >= manifest.tokenizer.vocab_size:
+        raise _wrong(path, "it has an id that the tokenizer does not have")
+
+
+def _verify_totals(folder: Path, name: str, part: PartEntry, tables: list[pa.Table]) -> None:
+    for figure in ("rows", "tokens", "words"):
+        if sum(getattr(shard, figure) for shard in part.shards) != getattr(part, figure):
+            raise _wrong(folder / "manifest.json", f"its {figure} of {name} do not add up")
+    path = folder / name / "index.arrow"
+    remedy = "run `python -m preprocess verify --reindex`"
+    try:
+        digest = xxhash.xxh3_128_hexdigest(path.read_bytes())
+        with pa.OSFile(str(path)) as source:
+            found = pa.ipc.open_file(source).read_all()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise WholewordError(f"{path}: cannot be read ({error}); {remedy}") from error
+    wanted = pa.concat_tables(tables) if tables else INDEX_SCHEMA.empty_table()
+    if digest != part.index_xxh3_128 or not found.equals(wanted):
+        raise WholewordError(f"{path}: is not the index of these shards; {remedy}")
+
+
+def _wrong(path: Path, problem: str) -> WholewordError:
+    return WholewordError(f"{path}: {problem}; build the shards again with --overwrite")

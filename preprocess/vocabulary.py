@@ -1,0 +1,128 @@
+"""`train-vocab`: a BERT WordPiece tokenizer from text."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tokenizers import AddedToken
+from tokenizers.implementations import BertWordPieceTokenizer
+
+from preprocess.errors import WholewordError
+from preprocess.sources import Split, find_inputs, read_documents
+from preprocess.unicode import is_han
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+MAX_POSITIONS = 512
+OTHER_CHARACTERS = 1000
+"""How many characters that are not Chinese get an entry, the commonest first."""
+
+
+def train_vocabulary(
+    inputs: tuple[str, ...],
+    output: Path,
+    vocab_size: int,
+    *,
+    text_field: str = "text",
+    min_frequency: int = 2,
+    lowercase: bool = True,
+    strip_accents: bool | None = None,
+    handle_chinese_chars: bool = True,
+) -> int:
+    """Train a vocabulary and write a folder that `AutoTokenizer` opens.
+
+    Every Chinese character of the text gets an entry, whatever its frequency: a character without
+    one would be unknown wherever it stands.
+
+    Args:
+        inputs: paths, globs and folders.
+        output: the new folder.
+        vocab_size: entries, special tokens included.
+        text_field: field of JSON lines.
+        min_frequency: of a piece that joins two others.
+        lowercase: as BERT's uncased models.
+        strip_accents: None follows `lowercase`.
+        handle_chinese_chars: put every Chinese character into a pre-token of its own.
+
+    Returns:
+        The entries written.
+
+    Raises:
+        WholewordError: the input is unusable, the folder is not empty, or the alphabet alone is
+            larger than the vocabulary.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise WholewordError(f"{output}: is there already; name another --output")
+    tokenizer = BertWordPieceTokenizer(
+        lowercase=lowercase,
+        strip_accents=strip_accents,
+        handle_chinese_chars=handle_chinese_chars,
+    )
+    alphabet = _alphabet(_texts(inputs, text_field), tokenizer)
+    if len(alphabet) + len(SPECIAL_TOKENS) >= vocab_size:
+        raise WholewordError(
+            f"--vocab-size {vocab_size}: the text has {len(alphabet):,} characters that all get an "
+            "entry; ask for more"
+        )
+
+    def train(entries: int, first_entries: list[str | AddedToken]) -> dict[str, int]:
+        tokenizer.train_from_iterator(
+            _texts(inputs, text_field),
+            vocab_size=entries,
+            min_frequency=min_frequency,
+            limit_alphabet=len(alphabet),
+            initial_alphabet=alphabet,
+            special_tokens=first_entries,
+            show_progress=False,
+        )
+        return dict(tokenizer.get_vocab())
+
+    # The library numbers the pieces `##c` in an order that changes from run to run, and breaks ties
+    # by number. So a first pass finds them, and the second is given them in order.
+    continuing = sorted(piece for piece in train(0, []) if piece.startswith("##"))
+    vocabulary = train(vocab_size, [*SPECIAL_TOKENS, *continuing])
+    from transformers import BertTokenizer  # 3 s: not for `--help`
+
+    # AutoTokenizer rebuilds the normalizer from these options, whatever tokenizer.json says.
+    source = BertTokenizer(
+        vocab=vocabulary,
+        do_lower_case=lowercase,
+        strip_accents=strip_accents,
+        tokenize_chinese_chars=handle_chinese_chars,
+        model_max_length=MAX_POSITIONS,
+    )
+    _save(source, output)
+    return len(source)
+
+
+def _texts(inputs: tuple[str, ...], text_field: str) -> Iterator[str]:
+    for file in find_inputs(inputs, "train"):
+        for batch in read_documents(Split(file, 0, file.bytes), "line", text_field):
+            yield from batch.documents.to_pylist()
+
+
+def _alphabet(texts: Iterator[str], tokenizer: BertWordPieceTokenizer) -> list[str]:
+    """Every Chinese character, and the commonest of all others."""
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(tokenizer.normalizer.normalize_str(text))
+    del counts[" "]
+    others = sorted((c for c in counts if not is_han(c)), key=lambda c: (-counts[c], c))
+    return sorted([*(c for c in counts if is_han(c)), *others[:OTHER_CHARACTERS]])
+
+
+def _save(source: "PreTrainedTokenizerBase", output: Path) -> None:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".train-vocab-") as folder:
+        whole = Path(folder) / "tokenizer"
+        source.save_pretrained(whole)
+        pieces = sorted(source.get_vocab().items(), key=lambda piece: piece[1])
+        text = "".join(f"{piece}\n" for piece, _ in pieces)
+        (whole / "vocab.txt").write_text(text, encoding="utf-8")  # what other BERT tools read
+        if output.exists():
+            output.rmdir()
+        whole.rename(output)

@@ -1,0 +1,36 @@
+from setuptools import find_packages, setup
+
+setup(
+    name="wholeword",
+    version="0.1.0",
+    description="Fast preprocessing and DeepSpeed pretraining of masked language models",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["preprocess*", "train*"]),
+    install_requires=[
+        "torch>=2.10",
+        "transformers>=5.0,<6",
+        "deepspeed>=0.19,<0.20",
+        "datasets>=4.0",
+        "pyarrow>=20",
+        "jieba==0.42.1",  # its words are the format's: another version is another dataset
+        "numba>=0.61",
+        "numpy>=2.0",
+        "tokenizers>=0.22",
+        "safetensors>=0.5",
+        "pydantic>=2.0",
+        "typer>=0.15",
+        "rich>=13",
+        "xxhash>=3.5",
+        "tensorboard>=2.15",
+        "matplotlib>=3.8",
+        "psutil>=5.9",
+    ],
+    extras_require={
+        "dev": ["accelerate>=1.0", "pytest>=8", "hypothesis>=6.100", "ruff>=0.12", "mypy>=1.15"],
+        "ray": ["ray[default]>=2.30"],
+        "wandb": ["wandb>=0.17"],
+    },
+)
