@@ -1,0 +1,70 @@
+"""Philox4x32-10, the counter-based generator of every random number that shapes a batch.
+
+Salmon, Moraes, Dror, Shaw: "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011. A block of four
+32-bit numbers is a pure function of a 128-bit counter and a 64-bit key, so any number can be drawn
+at any time, by any process, without a state to carry.
+
+Draw layout (part of the format; tests hold it by golden values). The key is the seed, low word
+first. The counter is (draw, epoch, row low, row high), where the row is its number in the part of
+the dataset. The draw's top two bits say what it is for, the rest counts blocks:
+
+===============  ==================================================================================
+`CHOOSE`         block 4g + k, k < 4: bit planes 2k and 2k + 1 of token group g (see masking)
+`CHOOSE_DEEP`    block 12g + k - 4, 4 <= k < 16: bit planes 2k and 2k + 1 of token group g
+`REPLACE`        block j // 2: numbers 2(j % 2) and 2(j % 2) + 1 for the row's j-th chosen token
+`STRUCTURE`      block 0: the pair objective; block 1 + r // 4, number r % 4: for r = 0 whether the row
+                 begins inside a run of masked words, then the lengths of its runs in order
+===============  ==================================================================================
+
+A block's numbers x0, x1, x2, x3 are also read as two 64-bit words, x0 | x1 << 32 and x2 | x3 << 32.
+"""
+
+import numpy as np
+
+from preprocess.kernels import kernel
+
+CHOOSE = np.uint64(0 << 30)
+CHOOSE_DEEP = np.uint64(1 << 30)
+REPLACE = np.uint64(2 << 30)
+STRUCTURE = np.uint64(3 << 30)
+
+_LOW = np.uint64(0xFFFFFFFF)
+_HALF = np.uint64(32)
+_MULTIPLIER_0 = np.uint64(0xD2511F53)
+_MULTIPLIER_1 = np.uint64(0xCD9E8D57)
+_WEYL_0 = np.uint64(0x9E3779B9)
+_WEYL_1 = np.uint64(0xBB67AE85)
+
+
+@kernel
+def philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
+    """One block: counter and key as six uint64 below 2**32, result as four of them.
+
+    Numbers of 32 bits live in 64-bit lanes, so that a loop over blocks compiles to SIMD
+    multiplications of 32 by 32 bits.
+    """
+    for _ in range(10):
+        product_0 = _MULTIPLIER_0 * c0
+        product_1 = _MULTIPLIER_1 * c2
+        c0 = (product_1 >> _HALF) ^ c1 ^ k0
+        c1 = product_1 & _LOW
+        c2 = (product_0 >> _HALF) ^ c3 ^ k1
+        c3 = product_0 & _LOW
+        k0 = (k0 + _WEYL_0) & _LOW
+        k1 = (k1 + _WEYL_1) & _LOW
+    return c0, c1, c2, c3
+
+
+@kernel
+def fill_blocks(words, blocks, first, epoch, row, seed):  # type: ignore[no-untyped-def]
+    """Write blocks `first`, `first` + 1, ... of a row as 2 * `blocks` 64-bit `words`."""
+    k0 = seed & _LOW
+    k1 = seed >> _HALF
+    row_low = row & _LOW
+    row_high = row >> _HALF
+    for block in range(blocks):
+        x0, x1, x2, x3 = philox(
+            (first + np.uint64(block)) & _LOW, epoch & _LOW, row_low, row_high, k0, k1
+        )
+        words[2 * block] = x0 | (x1 << _HALF)
+        words[2 * block + 1] = x2 | (x3 << _HALF)
