@@ -1,5 +1,6 @@
 """The audit: some documents are encoded a second time, by the reference, and compared."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -39,14 +40,14 @@ class Auditor:
         if not self._every:
             return {}
         chosen = range(-first_document % self._every, len(batch.documents), self._every)
-        counts = {"documents_audited": 0, "documents_too_long_to_audit": 0}
+        counts: Counter[str] = Counter()
         for index in chosen:
             if len(batch.documents[index].as_buffer()) > MAX_BYTES:
                 counts["documents_too_long_to_audit"] += 1
             else:
                 self._compare(batch, encoded, index)
                 counts["documents_audited"] += 1
-        return counts
+        return dict(counts)
 
     def _compare(self, batch: DocumentBatch, encoded: EncodedDocuments, index: int) -> None:
         if self._reference is None:
