@@ -41,22 +41,6 @@ def preset_config(name: str, vocab_size: int, pad_id: int, max_length: int) -> B
     )
 
 
-def parse_overrides(text: str) -> dict[str, str]:
-    """Read `hidden_size=256,num_hidden_layers=4`; an empty text is no override.
-
-    Raises:
-        WholewordError: a part is not a name and a value.
-    """
-    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
-    for name, equals, value in pairs:
-        if not (name.strip() and equals and value.strip()):
-            raise WholewordError(
-                f"--config-overrides {text}: {name!r} is not name=value; "
-                "write hidden_size=256,num_hidden_layers=4"
-            )
-    return {name.strip(): value.strip() for name, _, value in pairs}
-
-
 def apply_overrides(config: PretrainedConfig, overrides: Mapping[str, object], name: str) -> None:
     """Replace values of a configuration in place.
 
