@@ -178,13 +178,13 @@ def _pre_tokenizer_classes(
     is_alone = np.zeros(_CODE_POINTS, dtype=bool)
     for begin in range(0, _CODE_POINTS, _BLOCK):
         block = range(begin, begin + _BLOCK)
-        text = "a".join("a" if c in _SURROGATES else chr(c) for c in block)
-        kept = np.zeros(len(text) + 1, dtype=bool)
-        alone = np.zeros(len(text) + 1, dtype=bool)
-        for _, (first, last) in pre_tokenizer.pre_tokenize_str(f"a{text}a"):
-            kept[first - 1 : last - 1] = True  # index -1, the first letter, is beyond the text
-            if last - first == 1:
-                alone[first - 1] = True
-        is_space[begin : begin + _BLOCK] = ~kept[: len(text) : 2]
-        is_alone[begin : begin + _BLOCK] = alone[: len(text) : 2]
+        letters = "a".join("a" if c in _SURROGATES else chr(c) for c in block)
+        text = f"a{letters}a"  # the code points are the odd characters
+        kept = np.zeros(len(text), dtype=bool)
+        alone = np.zeros(len(text), dtype=bool)
+        for _, (first, last) in pre_tokenizer.pre_tokenize_str(text):
+            kept[first:last] = True
+            alone[first] = last - first == 1
+        is_space[begin : begin + _BLOCK] = ~kept[1::2]
+        is_alone[begin : begin + _BLOCK] = alone[1::2]
     return is_space, is_alone
