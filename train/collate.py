@@ -5,7 +5,7 @@ into buffers that are used again, so nothing is allocated in the loop.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -69,8 +69,7 @@ class MicroBatch:
     """Real tokens, special tokens included."""
 
 
-@dataclass
-class Buffers:
+class Buffers(NamedTuple):
     """The memory of one micro-batch, used again and again."""
 
     input_ids: np.ndarray
@@ -199,21 +198,7 @@ class Collator:
     ) -> tuple[int, int]:
         settings, runs = self._constants(masking, seed, epoch, stride)
         return collate_rows(
-            table,
-            settings,
-            runs,
-            self._random_ids,
-            *self._special,
-            *self._scratch,
-            size,
-            buffers.input_ids,
-            buffers.position_ids,
-            buffers.token_type_ids,
-            buffers.attention_mask,
-            buffers.cu_seqlens,
-            buffers.positions,
-            buffers.labels,
-            buffers.words,
+            table, settings, runs, self._random_ids, self._special, self._scratch, size, buffers
         )
 
     def _batch(
@@ -299,27 +284,7 @@ def _place_row(table, r, at, settings, prefix, middle, suffix, input_ids, types)
 
 
 @kernel
-def collate_rows(  # type: ignore[no-untyped-def]
-    table,
-    settings,
-    runs,
-    ids,
-    prefix,
-    middle,
-    suffix,
-    starts,
-    planes,
-    chosen,
-    size,
-    input_ids,
-    position_ids,
-    token_type_ids,
-    attention_mask,
-    cu_seqlens,
-    positions,
-    labels,
-    words,
-):
+def collate_rows(table, settings, runs, ids, special, scratch, size, buffers):  # type: ignore[no-untyped-def]
     """The fused kernel: gather, add special tokens, mask, number, pad.
 
     Args:
@@ -327,15 +292,21 @@ def collate_rows(  # type: ignore[no-untyped-def]
         settings: uint64, masking's settings and then this module's.
         runs: see `masking.runs_array`.
         ids: ids of random replacements.
-        prefix, middle, suffix: int64, special tokens around a row and between its segments.
-        starts, planes, chosen: uint64 scratch, `masking.scratch_words` long.
+        special: three int64 arrays, special tokens before a row, between its segments, after it.
+        scratch: three uint64 arrays, `masking.scratch_words` long.
         size: tokens of the batch, padding included.
-        input_ids, position_ids, token_type_ids, attention_mask, cu_seqlens, positions, labels,
-            words: as in `Buffers`; attention_mask is written if STRIDE is set, else cu_seqlens.
+        buffers: what is written: attention_mask only if STRIDE is set, cu_seqlens only if it is
+            not, token_type_ids in rows only if PAIRS is.
 
     Returns:
         (number of chosen tokens, number of real tokens)
     """
+    prefix, middle, suffix = special
+    starts, planes, chosen = scratch
+    input_ids, position_ids = buffers.input_ids, buffers.position_ids
+    token_type_ids, attention_mask = buffers.token_type_ids, buffers.attention_mask
+    cu_seqlens, labels = buffers.cu_seqlens, buffers.labels
+    positions, words = buffers.positions, buffers.words
     stride = np.int64(settings[STRIDE])
     pad = np.int64(settings[PAD_ID])
     masked, word, tokens, end = 0, -1, 0, 0

@@ -32,7 +32,7 @@ import numpy as np
 from preprocess.errors import WholewordError
 from preprocess.kernels import kernel
 from train.bits import count_ones, trailing_zeros
-from train.philox import CHOOSE, CHOOSE_DEEP, REPLACE, STRUCTURE, fill_blocks, philox
+from train.philox import CHOOSE, CHOOSE_DEEP, REPLACE, STRUCTURE, fill_blocks
 
 STRATEGIES = ("wwm", "token", "span", "ngram")
 ONE = 1 << 32
@@ -48,7 +48,6 @@ _ZERO, _U1, _U32, _U63, _U64 = (np.uint64(n) for n in (0, 1, 32, 63, 64))
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _LOW = np.uint64(0xFFFFFFFF)
 _LOW_24 = np.uint64(0xFFFFFF)
-_SHALLOW = 8
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,8 @@ def make_masking(
             f"--mask-replace: {','.join(map(str, replace))} are not three shares that sum to 1 "
             "(masked, random, kept); take 0.8,0.1,0.1"
         )
-    choose, lengths, rests = probability, (1.0,), (1.0,)
+    lengths: tuple[float, ...] = (1.0,)
+    choose, rests = probability, lengths
     if strategy in ("span", "ngram"):
         choose, lengths, rests = _renewal(strategy, probability)
     return Masking(
@@ -159,40 +159,36 @@ def random_ids(vocab_size: int, special_ids: tuple[int, ...]) -> np.ndarray:
 
 def scratch_words(max_tokens: int) -> int:
     """Length of each of the three scratch arrays (uint64) for rows of up to `max_tokens`."""
-    return max(_SHALLOW * (max_tokens // 64 + 2), max_tokens + 16)
+    return max(8 * (max_tokens // 64 + 2), max_tokens + 16)
 
 
 @kernel
-def _below(planes, group, wanted, threshold, row, settings):  # type: ignore[no-untyped-def]
-    """The bits of `wanted` whose tokens own a number below `threshold`."""
+def _compare(random, first, threshold, below, equal):  # type: ignore[no-untyped-def]
+    """Go on comparing numbers with a threshold by 8 planes, from plane `first`."""
+    for plane in range(8):
+        bit = _ZERO - ((threshold >> np.uint64(31 - first - plane)) & _U1)
+        below |= equal & ~random[plane] & bit
+        equal &= ~(random[plane] ^ bit)
+    return below, equal
+
+
+@kernel
+def _below(planes, group, groups, wanted, threshold, row, settings):  # type: ignore[no-untyped-def]
+    """The bits of `wanted` whose tokens own a number below `threshold`.
+
+    `planes` hold the first 8 planes of every group, then room for 8 more.
+    """
     if threshold >> _U32 != _ZERO:
         return wanted
-    below = _ZERO
-    equal = wanted
-    for plane in range(_SHALLOW):
-        bit = _ZERO - ((threshold >> np.uint64(31 - plane)) & _U1)
-        random = planes[_SHALLOW * group + plane]
-        below |= equal & ~random & bit
-        equal &= ~(random ^ bit)
+    shallow = planes[8 * group : 8 * group + 8]
+    below, equal = _compare(shallow, 0, threshold, _ZERO, wanted)
     if equal == _ZERO or threshold & _LOW_24 == _ZERO:
         return below
-    for pair in range(4, 16):
-        x0, x1, x2, x3 = philox(
-            CHOOSE_DEEP + np.uint64(12 * group + pair - 4),
-            settings[EPOCH],
-            row & _LOW,
-            row >> _U32,
-            settings[SEED] & _LOW,
-            settings[SEED] >> _U32,
-        )
-        bit = _ZERO - ((threshold >> np.uint64(31 - 2 * pair)) & _U1)
-        random = x0 | (x1 << _U32)
-        below |= equal & ~random & bit
-        equal &= ~(random ^ bit)
-        bit = _ZERO - ((threshold >> np.uint64(30 - 2 * pair)) & _U1)
-        random = x2 | (x3 << _U32)
-        below |= equal & ~random & bit
-        equal &= ~(random ^ bit)
+    deep = planes[8 * groups : 8 * groups + 8]
+    for quarter in range(3):
+        first = CHOOSE_DEEP + np.uint64(12 * group + 4 * quarter)
+        fill_blocks(deep, 4, first, settings[EPOCH], row, settings[SEED])
+        below, equal = _compare(deep, 8 + 8 * quarter, threshold, below, equal)
         if equal == _ZERO:
             break
     return below
@@ -224,7 +220,7 @@ def _choose_runs(starts, groups, row, runs, planes, chosen, settings):  # type: 
         drawn += 1
     for group in range(groups):
         words = starts[group]
-        begins = _below(planes, group, words, settings[CHOOSE_BELOW], row, settings)
+        begins = _below(planes, group, groups, words, settings[CHOOSE_BELOW], row, settings)
         taken = _ZERO
         while words != _ZERO:
             word = words & (_ZERO - words)
@@ -266,11 +262,15 @@ def choose_tokens(starts, tokens, row, runs, planes, chosen, settings):  # type:
         if group == groups - 1:
             inside = _ALL >> np.uint64((64 - (tokens & 63)) & 63)
         if strategy == _TOKEN:
-            chosen[group] = _below(planes, group, inside, settings[CHOOSE_BELOW], row, settings)
+            chosen[group] = _below(
+                planes, group, groups, inside, settings[CHOOSE_BELOW], row, settings
+            )
             continue
         first = chosen[group]
         if strategy == _WWM:
-            first = _below(planes, group, starts[group], settings[CHOOSE_BELOW], row, settings)
+            first = _below(
+                planes, group, groups, starts[group], settings[CHOOSE_BELOW], row, settings
+            )
         # A chosen word's other tokens are the run of zeros in `starts` after its first token;
         # adding a one at the begin of a run of ones clears exactly that run.
         others = ~starts[group]
@@ -284,11 +284,13 @@ def choose_tokens(starts, tokens, row, runs, planes, chosen, settings):  # type:
 def list_chosen(starts, chosen, tokens, base, split, gap, masked, word, positions, words):  # type: ignore[no-untyped-def]
     """Append a row's chosen tokens to the batch's lists.
 
-    Token i of the row lies at `base + i` of the batch, from token `split` on at `gap` more.
-
     Args:
-        starts, chosen, tokens: as in `choose_tokens`.
-        base, split, gap: where the row lies.
+        starts: as in `choose_tokens`.
+        chosen: its result.
+        tokens: as there.
+        base: where the row's first token lies in the batch.
+        split: the token from which on the others lie further.
+        gap: by how much.
         masked: tokens that the lists hold so far.
         word: number of the last masked word so far, -1 if none.
         positions: int64, flat index of each chosen token.
@@ -333,7 +335,9 @@ def replace_chosen(input_ids, positions, labels, row, draws, ids, settings):  # 
     for j in range(count):
         kind = draws[j] & _LOW
         other = np.int64(ids[((draws[j] >> _U32) * choices) >> _U32])
-        label = input_ids[positions[j]]
+        position = np.uint64(positions[j])
+        label = input_ids[position]
         labels[j] = label
-        kept_or_other = other if kind < random_below else label
-        input_ids[positions[j]] = mask if kind < mask_below else kept_or_other
+        # Selection by bits: branches on random numbers would be guessed wrong.
+        seen = label ^ ((label ^ other) & -np.int64(kind < random_below))
+        input_ids[position] = seen ^ ((seen ^ mask) & -np.int64(kind < mask_below))

@@ -26,7 +26,7 @@ from train.collate import (
     TOKENS_A,
     TOKENS_B,
 )
-from train.philox import STRUCTURE, philox
+from train.philox import STRUCTURE, fill_blocks
 
 _IGNORED = IGNORED
 _LOW = np.uint64(0xFFFFFFFF)
@@ -65,14 +65,14 @@ def make_pairs(table, sentences, order, bytes_an_id, seed, epoch, labels):  # ty
         labels: int64 `[rows]`, the result: 0, 1, or -100 for a row that stays whole.
     """
     rows = len(table)
+    drawn = np.empty(2, np.uint64)
     whole = table[:, TOKENS_A].copy()
     for r in range(rows):
         labels[r] = _IGNORED
         row = np.uint64(table[r, ROW])
-        which, change, other, _ = philox(
-            STRUCTURE, epoch, row & _LOW, row >> _U32, seed & _LOW, seed >> _U32
-        )
-        cut = _cut(sentences[r], whole[r], which)
+        fill_blocks(drawn, 1, STRUCTURE, epoch, row, seed)
+        change, other = drawn[0] >> _U32, drawn[1] & _LOW
+        cut = _cut(sentences[r], whole[r], drawn[0] & _LOW)
         if cut == 0:
             continue
         labels[r] = np.int64(change < _HALF and (order or rows > 1))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -118,7 +119,7 @@ def make_shards(folder: Path, spec: ShardSpec | None = None) -> dict[str, list[R
     }
     tokenizer = special_tokens(spec)
     dtype = np.dtype(np.uint16 if spec.vocab_size <= 1 << 16 else np.uint32)
-    entries = {
+    entries: dict[Any, PartEntry] = {
         part: make_part(folder, part, shards, shard_schema(dtype)) for part, shards in parts.items()
     }
     manifest = Manifest(
