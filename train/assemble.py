@@ -1,0 +1,343 @@
+"""Puts a run together from its options: data, model, engine, and where to begin."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from transformers import PreTrainedModel
+
+from preprocess.errors import WholewordError
+from preprocess.manifest import Manifest
+from train import checkpoint, run_folder
+from train.checkpoint import Progress
+from train.ds_config import Plan, detect_hardware, make_plan, read_config
+from train.fitting import Vocabulary
+from train.health import Health
+from train.loader import Cursor, LoaderOptions, Step
+from train.metrics import MetricsLog, parameter_count
+from train.model import attention_dropout, can_pack, load_model, prepare_packed, prepare_padded
+from train.optimizer import keep_gradient_norm, parameter_groups
+from train.options import Options, parse_overrides
+from train.ranks import Ranks
+from train.report import Console
+from train.schedules import Schedule
+from train.shard_dataset import ShardDataset
+from train.steps import make_steps, number_of_steps
+
+
+@dataclass
+class Run:
+    """What the training loop works with."""
+
+    options: Options
+    plan: Plan
+    ranks: Ranks
+    folder: Path
+    settings: dict[str, Any]
+    dataset: ShardDataset
+    validation: ShardDataset | None
+    loader_options: LoaderOptions
+    model: PreTrainedModel
+    engine: Any
+    schedule: Schedule
+    total_steps: int
+    progress: Progress
+    console: Console
+    lock: IO[str] | None
+
+    @property
+    def static(self) -> bool:
+        """Whether inputs are padded to few shapes, for torch.compile."""
+        return self.options.optimization.torch_compile
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the run's checkpoints are."""
+        return self.folder / run_folder.CHECKPOINTS
+
+    @property
+    def last_checkpoint(self) -> str:
+        """The newest checkpoint in words."""
+        newest = next(iter(checkpoint.checkpoints(self.checkpoints)), None)
+        return f"the last good checkpoint is {newest}" if newest else "there is no checkpoint yet"
+
+    def steps(self) -> Iterator[Step]:
+        """This rank's steps that are left."""
+        return make_steps(
+            self.dataset,
+            self.loader_options,
+            self.options.optimization.batch_warmup,
+            Cursor.from_dict(self.progress.cursor),
+            self.progress.step,
+            self.total_steps,
+        )
+
+    def advance(self, step: Step) -> None:
+        """Take note that a step is done."""
+        after = {"step": step.number + 1, "epoch": step.epoch, "cursor": step.cursor.to_dict()}
+        self.progress = self.progress.model_copy(update=after)
+
+    def save(self, health: Health) -> None:
+        """Write a checkpoint, unless the last step went wrong: the one before is kept then."""
+        if self.ranks.sum([float(health.broken)])[0]:
+            raise health.error(self.progress.step, self.last_checkpoint)
+        keep = self.options.run.save_total_limit
+        checkpoint.save(self.engine, self.checkpoints, self.progress, keep, self.ranks)
+
+    def open_log(self) -> MetricsLog | None:
+        """The log of metrics, on rank 0."""
+        if not self.ranks.first:
+            return None
+        wandb = self.settings if self.options.run.report_to == "wandb" else None
+        return MetricsLog(self.folder, self.progress.step, wandb)
+
+
+def load_datasets(options: Options) -> tuple[ShardDataset, ShardDataset | None]:
+    """Open the training rows, and the validation rows where there are some and they are wanted."""
+    folder = Path(options.data.data)
+    dataset = ShardDataset(folder, "train", options.data.check_shards)
+    if not len(dataset):
+        raise WholewordError(f"{folder}: holds no training rows; build shards from more text")
+    if not options.run.eval_steps or not dataset.manifest.parts["validation"].rows:
+        return dataset, None
+    return dataset, ShardDataset(folder, "validation", options.data.check_shards)
+
+
+def loader_options(
+    options: Options, plan: Plan, manifest: Manifest, ranks: Ranks, packed: bool
+) -> LoaderOptions:
+    """What this rank's loader does."""
+    return LoaderOptions(
+        seed=options.optimization.seed,
+        micro_batch_size=plan.micro_batch_size,
+        max_length=manifest.max_length,
+        accumulation=plan.accumulation,
+        world_size=ranks.world_size,
+        rank=ranks.rank,
+        masking=options.data.masking,
+        mlm_probability=options.data.probabilities,
+        mask_replace=options.data.replacements,
+        layout="packed" if packed else "padded",
+        sentence_order=options.data.sentence_order,
+        next_sentence=options.data.next_sentence,
+        pin=ranks.device.type == "cuda",
+    )
+
+
+def make_model(options: Options, manifest: Manifest) -> tuple[PreTrainedModel, bool]:
+    """Load or create the model, and prepare it for packs where it keeps rows apart.
+
+    Returns:
+        The model, in fp32 on the CPU, and whether it takes packs.
+    """
+    vocabulary = Vocabulary(
+        folder=Path(options.data.data) / "tokenizer",
+        size=manifest.tokenizer.vocab_size,
+        pad_id=manifest.tokenizer.pad_id,
+        max_length=manifest.max_length,
+    )
+    model = load_model(
+        options.model.model,
+        vocabulary,
+        overrides=parse_overrides(options.model.config_overrides),
+        seed=options.optimization.seed,
+        pairs=options.data.sentence_order or options.data.next_sentence,
+        trust_remote_code=options.model.trust_remote_code,
+    )
+    packed = can_pack(model)
+    (prepare_packed if packed else prepare_padded)(model)
+    if options.optimization.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    return model, packed
+
+
+def start_engine(model: PreTrainedModel, plan: Plan, options: Options) -> Any:
+    """Hand the model to DeepSpeed.
+
+    Raises:
+        WholewordError: DeepSpeed refuses the configuration.
+    """
+    import deepspeed
+    from deepspeed.runtime.config import DeepSpeedConfig
+
+    try:
+        DeepSpeedConfig(dict(plan.config))
+    except Exception as error:  # whatever it raises, it is about the user's file
+        cause = " ".join(str(error).split())[:300]
+        raise WholewordError(
+            f"{options.run.deepspeed}: DeepSpeed refuses it ({cause}); compare ds_configs/zero2.json"
+        ) from error
+    engine, *_ = deepspeed.initialize(
+        model=model,
+        model_parameters=parameter_groups(model, plan.weight_decay),
+        config=plan.config,
+    )
+    keep_gradient_norm(engine)
+    if options.optimization.torch_compile:
+        engine.compile()
+    return engine
+
+
+def make_schedule(plan: Plan, options: Options, total_steps: int) -> Schedule:
+    """The learning rate over the run."""
+    warmup = plan.warmup_steps
+    if warmup is None:
+        warmup = math.ceil(options.optimization.warmup_ratio * total_steps)
+    return Schedule(plan.schedule, plan.learning_rate, warmup, total_steps)
+
+
+def resume(run: Run) -> None:
+    """Bring the engine to where the newest whole checkpoint is, if there is one."""
+    asked = run.options.run.resume_from_checkpoint
+    if asked in ("auto", "none"):
+        found, skipped = run.ranks.share(
+            checkpoint.newest_whole(run.checkpoints) if run.ranks.first else None
+        )
+        for line in skipped:
+            run.console.say(line)
+        if found is None:
+            return
+    else:
+        found = Path(asked)
+        _check_named(run, found)
+    progress = checkpoint.read_progress(found)
+    checkpoint.check_layout(
+        found, progress, run.plan.stage, run.plan.precision, run.ranks.world_size
+    )
+    checkpoint.load(run.engine, found)
+    run.progress = progress
+    run.console.say(f"continues from {found} (step {progress.step} of {run.total_steps})")
+
+
+def _check_named(run: Run, folder: Path) -> None:
+    """Check a checkpoint that the command line names."""
+    damage = run.ranks.share(checkpoint.find_damage(folder) if run.ranks.first else None)
+    if damage:
+        raise WholewordError(
+            f"{folder}: cannot be used, {damage}; name a whole checkpoint, or auto"
+        )
+    if run.folder.resolve() not in folder.resolve().parents:
+        run.console.say(
+            f"{folder} is not of this run: DeepSpeed's files are pickles, which can run code when "
+            "they are opened; use only what you trust"
+        )
+    changes = run_folder.differences(checkpoint.read_progress(folder).settings, run.settings)
+    if changes and not run.options.run.allow_changes:
+        raise WholewordError(
+            f"{folder}: is of a run with other options ({'; '.join(changes)}); give the old ones, "
+            "or --allow-changes"
+        )
+
+
+def whole_weights(engine: Any, model: PreTrainedModel, keep: bool) -> dict[str, torch.Tensor]:
+    """The weights in fp32 on the CPU, gathered from every rank; empty without `keep`.
+
+    Every rank calls this. The names are the model's; tied weights have one.
+    """
+    from deepspeed.utils import safe_get_full_fp32_param
+
+    weights = {}
+    for name, parameter in model.named_parameters():
+        whole = safe_get_full_fp32_param(parameter) if engine.zero_optimization() else parameter
+        if keep:
+            weights[name] = whole.detach().float().cpu().clone()
+    if not keep:
+        return weights
+    kept = model.state_dict(keep_vars=True)
+    weights |= {name: b.detach().cpu() for name, b in model.named_buffers() if name in kept}
+    return weights
+
+
+def assemble(options: Options, ranks: Ranks) -> Run | None:
+    """Build everything that the training loop needs; None where the run is finished already.
+
+    Raises:
+        WholewordError: something that the options name is missing or does not fit.
+    """
+    folder = Path(options.run.output_dir)
+    config = read_config(options.run.deepspeed)
+    plan = make_plan(config, options, ranks.world_size, detect_hardware())
+    dataset, validation = load_datasets(options)
+    settings = run_folder.settings(options, plan, ranks.world_size, dataset.manifest)
+    lock = run_folder.claim(folder) if ranks.first else None
+    ranks.wait()
+    if run_folder.check_unchanged(folder, settings, options):
+        if ranks.first:
+            print(f"{folder}: this run is finished; its model is {folder / run_folder.FINAL}")
+        return None
+    model, packed = make_model(options, dataset.manifest)
+    loader = loader_options(options, plan, dataset.manifest, ranks, packed)
+    epochs, warmup = options.optimization.num_train_epochs, options.optimization.batch_warmup
+    steps = options.optimization.max_steps or number_of_steps(dataset, loader, warmup, epochs)
+    console = Console(steps, ranks.first)
+    introduce(console, options, plan, ranks, model, packed, steps, dataset.manifest.max_length)
+    run = Run(
+        options=options,
+        plan=plan,
+        ranks=ranks,
+        folder=folder,
+        settings=settings,
+        dataset=dataset,
+        validation=validation,
+        loader_options=loader,
+        model=model,
+        engine=start_engine(model, plan, options),
+        schedule=make_schedule(plan, options, steps),
+        total_steps=steps,
+        progress=_beginning(plan, ranks, settings),
+        console=console,
+        lock=lock,
+    )
+    resume(run)
+    if ranks.first:
+        run_folder.store_settings(folder, settings)
+    return run
+
+
+def _beginning(plan: Plan, ranks: Ranks, settings: dict[str, Any]) -> Progress:
+    return Progress(
+        step=0,
+        epoch=0,
+        cursor=Cursor(epoch=0, window=0, pack=0).to_dict(),
+        best_loss=None,
+        evaluations_since_best=0,
+        world_size=ranks.world_size,
+        stage=plan.stage,
+        precision=plan.precision,
+        settings=settings,
+    )
+
+
+def introduce(
+    console: Console,
+    options: Options,
+    plan: Plan,
+    ranks: Ranks,
+    model: PreTrainedModel,
+    packed: bool,
+    steps: int,
+    max_length: int,
+) -> None:
+    """Say what will run where, and what was changed to make it run."""
+    rows = plan.micro_batch_size * plan.accumulation * ranks.world_size
+    console.say(
+        f"{options.model.model}, {parameter_count(model):,} parameters, on {ranks.world_size} x "
+        f"{ranks.device.type}, {plan.precision}, ZeRO {plan.stage}; "
+        f"{steps:,} steps of {rows} x {max_length} = {rows * max_length:,} tokens; "
+        f"{options.data.data} -> {options.run.output_dir}"
+    )
+    for note in plan.notes:
+        console.say(f"changed: {note}")
+    if ranks.device.type == "cpu" and ranks.world_size > 1:
+        console.say("changed: DeepSpeed's shared-memory operator -> gloo: it has to be compiled")
+    if not packed:
+        console.say(
+            "changed: packs -> padded batches: this model's attention does not keep packed rows apart"
+        )
+    elif attention_dropout(model):
+        console.say(
+            f"changed: attention dropout {attention_dropout(model)} -> 0: packed attention has none"
+        )

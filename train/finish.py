@@ -1,0 +1,42 @@
+"""The end of a run: the final model, the curves, and a summary."""
+
+from pathlib import Path
+
+from train import run_folder
+from train.assemble import Run, whole_weights
+from train.metrics import METRICS, MetricsLog, draw_curves, read_metrics
+
+
+def finish(run: Run, log: MetricsLog | None, finished: bool) -> None:
+    """Write what is left to write: the final model of a finished run, the curves of any."""
+    if log:
+        log.close()
+    if finished:
+        weights = whole_weights(run.engine, run.model, keep=run.ranks.first)
+        if run.ranks.first:
+            tokenizer = Path(run.options.data.data) / "tokenizer"
+            run_folder.write_final(run.folder, run.model, weights, tokenizer)
+    run.ranks.wait()
+    run.console.close()
+    if run.ranks.first:
+        draw_curves(run.folder)
+        for line in _summary(run, finished):
+            print(line)
+
+
+def _summary(run: Run, finished: bool) -> list[str]:
+    """What the run has come to, for people."""
+    if not finished:
+        return ["the same command continues this run"]
+    records = read_metrics(run.folder / METRICS)
+    validations = [record for record in records if record["kind"] == "validation"]
+    lines = [f"finished after {run.progress.step} steps: {run.folder / run_folder.FINAL}"]
+    if validations:
+        first, last = validations[0], validations[-1]
+        lines.append(
+            f"validation perplexity {first['perplexity']:.1f} -> {last['perplexity']:.1f}, "
+            f"masked accuracy {first['accuracy']:.1%} -> {last['accuracy']:.1%}; token frequencies "
+            f"alone: perplexity {last['unigram_perplexity']:.1f}, "
+            f"accuracy {last['commonest_share']:.1%}"
+        )
+    return [*lines, f"curves: {run.folder / 'curves.png'}"]

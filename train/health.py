@@ -1,0 +1,51 @@
+"""Notices when training has gone wrong for good."""
+
+import math
+from typing import Any
+
+from torch import Tensor
+
+from preprocess.errors import WholewordError
+from train.optimizer import gradient_norm
+
+PATIENCE = 50  # skipped steps in a row; a loss scale of 2^16 needs 16 to come down to 1
+
+
+class Health:
+    """Watches the losses and the skipped steps of one rank.
+
+    In fp16 a step whose gradient overflows is skipped and the loss scale halved, which is normal;
+    `PATIENCE` such steps in a row are not. Elsewhere a loss or gradient that is not a number is
+    the end, and must be noticed before the next checkpoint is written.
+    """
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+        self._loss: Tensor | None = None
+        self._skipped = 0
+
+    def observe(self, loss_sum: Tensor) -> None:
+        """Take note of a finished step and this rank's loss in it."""
+        self._loss = loss_sum
+        self._skipped = 0 if self._engine.was_step_applied() else self._skipped + 1
+
+    @property
+    def broken(self) -> bool:
+        """Whether the last step's loss or gradient is not a number. Waits for the GPU."""
+        if self._loss is None or self._engine.fp16_enabled():
+            return self._skipped >= PATIENCE
+        norm = gradient_norm(self._engine)
+        finite = math.isfinite(float(self._loss)) and (norm is None or math.isfinite(norm))
+        return not finite or self._skipped >= PATIENCE
+
+    def error(self, step: int, checkpoint: str) -> WholewordError:
+        """What to say when any rank is broken at `step`."""
+        cause = (
+            f"{self._skipped} steps in a row overflowed"
+            if self._skipped >= PATIENCE
+            else "the loss or its gradient is not a number"
+        )
+        return WholewordError(
+            f"step {step}: {cause}; lower --learning-rate or choose another --precision, and "
+            f"continue with --allow-changes ({checkpoint})"
+        )

@@ -1,0 +1,138 @@
+"""What a run reports: console lines, metrics.jsonl, TensorBoard, Weights & Biases, curves.png."""
+
+import json
+import resource
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from preprocess.errors import WholewordError
+
+METRICS = "metrics.jsonl"
+
+
+def parameter_count(model: PreTrainedModel) -> int:
+    """Number of weights, tied ones once."""
+    # ds_numel: of the whole parameter where ZeRO-3 has partitioned it
+    return sum(int(getattr(p, "ds_numel", p.numel())) for p in model.parameters())
+
+
+def memory_bytes(device: torch.device) -> int:
+    """The most memory that this rank has used: of the GPU, or of the process on a CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+class MetricsLog:
+    """Writes metrics where they are wanted; rank 0 has one.
+
+    A run that continues drops what was logged after the checkpoint, so that the files tell one
+    story.
+
+    Args:
+        folder: the run's.
+        step: where the run begins or continues.
+        wandb_options: what Weights & Biases should know about the run; None leaves it out.
+    """
+
+    def __init__(self, folder: Path, step: int, wandb_options: dict[str, Any] | None) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.path = folder / METRICS
+        _cut(self.path, step)
+        self._file = self.path.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+        self._wandb = _start_wandb(folder, wandb_options) if wandb_options is not None else None
+
+    def write(self, step: int, kind: str, values: dict[str, float]) -> None:
+        """Log values of a step; `kind` is "train", "validation" or "run"."""
+        record = {"step": step, "kind": kind} | values
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            self._board.add_scalar(f"{kind}/{name}", value, step)
+        if self._wandb is not None:
+            self._wandb.log({f"{kind}/{name}": value for name, value in values.items()}, step=step)
+
+    def close(self) -> None:
+        """Finish every file."""
+        self._file.close()
+        self._board.close()
+        if self._wandb is not None:
+            self._wandb.finish()
+
+
+def _start_wandb(folder: Path, options: dict[str, Any]) -> Any:
+    try:
+        import wandb
+    except ImportError:
+        raise WholewordError(
+            "--report-to wandb: Weights & Biases is not installed; pip install wandb"
+        ) from None
+    return wandb.init(project="wholeword", name=folder.name, dir=str(folder), config=options)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The records of a metrics file; a torn last line is left out."""
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            continue
+    return records
+
+
+def _cut(path: Path, step: int) -> None:
+    """Keep the records up to a step; a run that begins keeps none."""
+    if not path.exists():
+        return
+    kept = [r for r in read_metrics(path) if step and r["step"] <= step]
+    aside = path.with_suffix(".tmp")
+    aside.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+    aside.replace(path)
+
+
+def draw_curves(folder: Path) -> Path:
+    """Draw loss, accuracy, rate and speed over steps from metrics.jsonl into curves.png."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    records = read_metrics(folder / METRICS)
+    train = [r for r in records if r["kind"] == "train"]
+    validation = [r for r in records if r["kind"] == "validation"]
+    figure, ((loss, accuracy), (rate, speed)) = pyplot.subplots(2, 2, figsize=(10, 7))
+    for axes, name in ((loss, "loss"), (accuracy, "accuracy")):
+        _line(axes, train, name, "training")
+        _line(axes, validation, name, "validation", marker="o")
+        axes.set_ylabel(f"masked {name}" if axes is accuracy else "loss (nats)")
+    _line(accuracy, validation, "word_accuracy", "validation, whole words", marker="s")
+    for axes, name in ((loss, "unigram_loss"), (accuracy, "commonest_share")):
+        if validation and name in validation[0]:
+            axes.axhline(
+                validation[0][name], linestyle=":", color="gray", label="token frequencies"
+            )
+    _line(rate, train, "learning_rate", "learning rate")
+    _line(speed, train, "tokens_per_second", "tokens/s")
+    for axes in (loss, accuracy, rate, speed):
+        axes.set_xlabel("step")
+        axes.grid(alpha=0.3)
+        if axes.has_data():
+            axes.legend()
+    figure.tight_layout()
+    figure.savefig(folder / "curves.png", dpi=120)
+    pyplot.close(figure)
+    return folder / "curves.png"
+
+
+def _line(
+    axes: Any, records: list[dict[str, Any]], name: str, label: str, marker: str = ""
+) -> None:
+    points = [(r["step"], r[name]) for r in records if name in r]
+    if points:
+        axes.plot(*zip(*points, strict=True), marker=marker, label=label)

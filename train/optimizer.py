@@ -1,0 +1,63 @@
+"""Which parameters decay, and what DeepSpeed's optimizers leave to its caller."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Split the trainable parameters into those that decay and those that do not.
+
+    Biases and the weights of normalizations (LayerNorm, RMSNorm) do not decay, as in BERT. Tied
+    weights are counted once.
+    """
+    decayed: list[nn.Parameter] = []
+    spared: list[nn.Parameter] = []
+    for is_spared, parameter in _parameters(model):
+        (spared if is_spared else decayed).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": spared, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _parameters(model: nn.Module) -> Iterator[tuple[bool, nn.Parameter]]:
+    seen: set[int] = set()
+    for module in model.modules():
+        is_norm = "norm" in type(module).__name__.lower()
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.requires_grad and id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield is_norm or name.endswith("bias"), parameter
+
+
+def set_learning_rate(engine: Any, rate: float) -> None:
+    """Set the rate of the engine's next optimizer step."""
+    for group in engine.optimizer.param_groups:
+        group["lr"] = rate
+
+
+def keep_gradient_norm(engine: Any) -> None:
+    """Let `engine.get_global_grad_norm()` answer where DeepSpeed drops the norm that it clips by.
+
+    Without ZeRO and in fp32 DeepSpeed clips with a function that returns the norm, and forgets it.
+    """
+    if engine.zero_optimization() or engine.fp16_enabled() or engine.bfloat16_enabled():
+        return
+
+    def clip() -> None:
+        norm = torch.nn.utils.clip_grad_norm_(
+            engine.module.parameters(), engine.gradient_clipping()
+        )
+        engine._global_grad_norm = norm
+
+    engine.clip_fp32_gradients = clip
+
+
+def gradient_norm(engine: Any) -> float | None:
+    """The norm of the last step's gradient before clipping, where DeepSpeed computed one."""
+    norm = engine.get_global_grad_norm()
+    return None if norm is None else float(norm)

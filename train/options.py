@@ -1,0 +1,267 @@
+"""What can be set on the command line of `train/pretrain.py`, and what each option means."""
+
+import argparse
+import dataclasses
+import re
+from dataclasses import dataclass, field
+from typing import Any, Literal, NoReturn
+
+from preprocess.errors import WholewordError
+
+PRECISIONS = ("fp16", "bf16", "fp32")
+
+
+def _option(default: Any, text: str) -> Any:
+    """A dataclass field with the text that `--help` shows for it."""
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which model is trained."""
+
+    model: str = _option(
+        "bert-small",
+        "A hub id or folder to continue from, or a preset to begin from nothing: "
+        "bert-tiny, bert-small, bert-base, bert-large.",
+    )
+    config_overrides: str = _option(
+        "", "Changes to a preset's configuration: 'hidden_size=256,num_hidden_layers=4'."
+    )
+    trust_remote_code: bool = _option(False, "Run Python code that a hub model brings along.")
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """What the model reads and what it has to guess."""
+
+    data: str = _option("shards", "The folder that `python -m preprocess build-shards` wrote.")
+    masking: Literal["wwm", "token", "span", "ngram"] = _option(
+        "wwm", "What is masked together: whole words, tokens, spans of words, or n-grams of words."
+    )
+    mlm_probability: str = _option(
+        "0.15", "Expected share of masked tokens; 'START:END' changes it linearly over the run."
+    )
+    mask_replace: str = _option(
+        "0.8:0.1:0.1", "Shares of chosen tokens that become [MASK], a random id, and stay."
+    )
+    sentence_order: bool = _option(False, "Also learn whether two halves of a row were swapped.")
+    next_sentence: bool = _option(
+        False, "Also learn whether a row's second half follows its first."
+    )
+    check_shards: Literal["sizes", "full"] = _option(
+        "sizes", "What is checked before training: file sizes, or every byte's checksum."
+    )
+
+    def __post_init__(self) -> None:
+        start, end = self.probabilities
+        if not (0 < start < 1 and 0 < end < 1):
+            raise WholewordError(
+                f"--mlm-probability {self.mlm_probability}: not between 0 and 1; "
+                "write 0.15, or 0.3:0.15 to go from one to the other"
+            )
+        shares = self.replacements
+        if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+            raise WholewordError(
+                f"--mask-replace {self.mask_replace}: three shares that add up to 1 are needed; "
+                "write 0.8:0.1:0.1"
+            )
+        if self.sentence_order and self.next_sentence:
+            raise WholewordError(
+                "--sentence-order and --next-sentence both want the model's pair head; choose one"
+            )
+
+    @property
+    def probabilities(self) -> tuple[float, float]:
+        """The masking probability at the first and at the last step."""
+        parts = _numbers("--mlm-probability", self.mlm_probability)
+        if len(parts) not in (1, 2):
+            raise WholewordError(
+                f"--mlm-probability {self.mlm_probability}: one or two numbers are needed; "
+                "write 0.15, or 0.3:0.15"
+            )
+        return parts[0], parts[-1]
+
+    @property
+    def replacements(self) -> tuple[float, float, float]:
+        """Shares of chosen tokens that become the mask, a random id, or stay."""
+        parts = _numbers("--mask-replace", self.mask_replace)
+        if len(parts) != 3:
+            raise WholewordError(
+                f"--mask-replace {self.mask_replace}: three shares are needed; write 0.8:0.1:0.1"
+            )
+        return parts[0], parts[1], parts[2]
+
+
+@dataclass(frozen=True)
+class OptimizationOptions:
+    """How the weights are changed, and for how long."""
+
+    num_train_epochs: float = _option(1.0, "How often the training rows are read.")
+    max_steps: int = _option(0, "Optimizer steps; 0 means that the epochs decide.")
+    per_device_train_batch_size: int = _option(
+        8, "Rows of full length in one micro-batch; shorter rows are packed into its room."
+    )
+    gradient_accumulation_steps: int = _option(1, "Micro-batches a rank sums before a step.")
+    global_batch_size: int = _option(
+        0, "Rows of full length a step over all ranks; 0 means micro-batch x accumulation x ranks."
+    )
+    batch_warmup: int = _option(
+        0, "Steps over which the accumulation grows from 1 to its full number."
+    )
+    learning_rate: float = _option(1e-4, "The highest learning rate.")
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "wsd"] = _option(
+        "linear",
+        "What follows the warm-up; wsd holds, then decays with 1 - sqrt over the last fifth.",
+    )
+    warmup_ratio: float = _option(0.06, "Share of the steps in which the rate rises from 0.")
+    weight_decay: float = _option(0.01, "AdamW's decay; biases and norms have none.")
+    max_grad_norm: float = _option(1.0, "Gradients are scaled down to this norm; 0 leaves them.")
+    precision: Literal["auto", "fp16", "bf16", "fp32"] = _option(
+        "auto", "Number format of forward and backward; auto is fp16, and on a CPU what it has."
+    )
+    gradient_checkpointing: bool = _option(False, "Recompute activations: less memory, 1/3 slower.")
+    torch_compile: bool = _option(False, "Compile the model with torch.compile.")
+    seed: int = _option(42, "Decides initial weights, row order, masks and dropout.")
+
+    def __post_init__(self) -> None:
+        for name in ("max_steps", "global_batch_size", "batch_warmup", "weight_decay", "seed"):
+            _at_least(name, getattr(self, name), 0)
+        for name in ("per_device_train_batch_size", "gradient_accumulation_steps"):
+            _at_least(name, getattr(self, name), 1)
+        _at_least("max_grad_norm", self.max_grad_norm, 0)
+        if not 0 <= self.warmup_ratio < 1:
+            raise WholewordError(f"--warmup-ratio {self.warmup_ratio}: not in [0, 1); write 0.06")
+        if not 0 < self.learning_rate < 10:
+            raise WholewordError(
+                f"--learning-rate {self.learning_rate}: not in (0, 10); write 1e-4"
+            )
+        if not 0 < self.num_train_epochs < 1e9:
+            raise WholewordError(
+                f"--num-train-epochs {self.num_train_epochs}: not above 0; write 1"
+            )
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where a run lives, what it reports, and when it saves and stops."""
+
+    output_dir: str = _option(
+        "runs/default", "The run's folder: metrics, checkpoints, final model."
+    )
+    deepspeed: str = _option("ds_configs/zero2.json", "A DeepSpeed configuration file.")
+    local_rank: int = _option(-1, "Set by the launcher.")
+    logging_steps: int = _option(10, "Steps between two lines of metrics.")
+    eval_steps: int = _option(500, "Steps between two validations; 0 turns validation off.")
+    save_steps: int = _option(500, "Steps between two checkpoints; 0 keeps the last step's only.")
+    save_time: str = _option("", "Also save when so much time has gone by: 15m.")
+    save_total_limit: int = _option(3, "How many checkpoints are kept; 0 keeps all.")
+    resume_from_checkpoint: str = _option(
+        "auto", "auto continues from the newest whole checkpoint, none forbids it, or a checkpoint."
+    )
+    allow_changes: bool = _option(False, "Continue although options that shape results changed.")
+    max_train_time: str = _option("", "Save and stop after this time: 8h, 45m, 1h30m.")
+    early_stopping_patience: int = _option(
+        0, "Stop after so many validations without a lower loss; 0 never stops early."
+    )
+    report_to: Literal["none", "tensorboard", "wandb"] = _option(
+        "none", "wandb adds Weights & Biases; metrics.jsonl and TensorBoard are always written."
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("eval_steps", "save_steps", "save_total_limit", "early_stopping_patience"):
+            _at_least(name, getattr(self, name), 0)
+        _at_least("logging_steps", self.logging_steps, 1)
+        for name in ("save_time", "max_train_time"):
+            seconds(f"--{name.replace('_', '-')}", getattr(self, name))
+        if self.early_stopping_patience and not self.eval_steps:
+            raise WholewordError("--early-stopping-patience needs validations; set --eval-steps")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything the command line says; `given` names what it says in so many words."""
+
+    model: ModelOptions
+    data: DataOptions
+    optimization: OptimizationOptions
+    run: RunOptions
+    given: frozenset[str]
+
+
+_GROUPS = (ModelOptions, DataOptions, OptimizationOptions, RunOptions)
+
+
+def parse(arguments: list[str]) -> Options:
+    """Read a command line.
+
+    Raises:
+        WholewordError: an option is unknown or its value is impossible.
+    """
+    from transformers import (
+        HfArgumentParser,  # a second's import, not needed by the readers of this file
+    )
+
+    class Parser(HfArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            raise WholewordError(f"command line: {message}; see --help")
+
+    parser = Parser(_GROUPS, allow_abbrev=False, prog="train/pretrain.py")
+    groups = parser.parse_args_into_dataclasses(arguments, look_for_args_file=False)
+    for action in parser._actions:
+        action.default = argparse.SUPPRESS
+    given = frozenset(vars(parser.parse_args(arguments)))
+    return Options(*groups, given=given)
+
+
+def flag(name: str) -> str:
+    """The command line's spelling of a field's name."""
+    return "--" + name.replace("_", "-")
+
+
+def as_dict(options: Any) -> dict[str, Any]:
+    """One group of options as plain values."""
+    return dataclasses.asdict(options)
+
+
+def seconds(name: str, text: str) -> float:
+    """Read '8h', '45m', '90s' or '1h30m'; an empty text is no limit.
+
+    Raises:
+        WholewordError: the text is none of these.
+    """
+    if not text:
+        return float("inf")
+    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text)
+    if not match:
+        raise WholewordError(f"{name} {text}: not a duration; write 8h, 45m, 90s or 1h30m")
+    hours, minutes, rest = (int(part or 0) for part in match.groups())
+    return 3600.0 * hours + 60.0 * minutes + rest
+
+
+def parse_overrides(text: str) -> dict[str, str]:
+    """Read 'hidden_size=256,num_hidden_layers=4'; an empty text is no override.
+
+    Raises:
+        WholewordError: a part is not a name and a value.
+    """
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    for name, equals, value in pairs:
+        if not (name.strip() and equals and value.strip()):
+            raise WholewordError(
+                f"--config-overrides {text}: {name!r} is not name=value; write "
+                "hidden_size=256,num_hidden_layers=4"
+            )
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _numbers(name: str, text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(":")]
+    except ValueError:
+        raise WholewordError(f"{name} {text}: not numbers joined by colons") from None
+
+
+def _at_least(name: str, value: float, least: float) -> None:
+    if not value >= least:
+        raise WholewordError(f"{flag(name)} {value}: must be {least} or more")

@@ -1,0 +1,147 @@
+"""A run's running account: sums over the steps since the last line, and the console."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from train.collate import MicroBatch
+from train.evaluation import Scores
+from train.flops import FlopCounter
+from train.metrics import memory_bytes
+from train.objective import Guesses
+from train.ranks import Ranks
+from train.steps import Totals
+
+
+class Console:
+    """Where rank 0 talks: a progress bar on a terminal, plain lines elsewhere."""
+
+    def __init__(self, total: int, first: bool) -> None:
+        self._first = first
+        self._progress: Progress | None = None
+        if first and sys.stdout.isatty():
+            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+            self._progress = Progress(*columns, TimeRemainingColumn())
+            self._task = self._progress.add_task("", total=total)
+            self._progress.start()
+
+    def say(self, line: str) -> None:
+        """Print a line, above the bar."""
+        if self._progress is not None:
+            self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        elif self._first:
+            print(line, flush=True)
+
+    def advance(self, step: int, line: str) -> None:
+        """Show where the run is: on the bar, or as a line."""
+        if self._progress is not None:
+            self._progress.update(self._task, completed=step, description=line)
+        else:
+            self.say(f"step {step}: {line}")
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        if self._progress is not None:
+            self._progress.stop()
+
+
+class Window:
+    """Sums over the steps since the last line of metrics.
+
+    Losses and right guesses are this rank's until `means` adds the ranks'; counts come from the
+    step's own all-reduce.
+    """
+
+    def __init__(self, ranks: Ranks, flops: FlopCounter, peak: float) -> None:
+        self._ranks = ranks
+        self._flops_of = flops
+        self._peak = peak
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin anew, now."""
+        self._sums = torch.zeros(3, dtype=torch.float64, device=self._ranks.device)
+        self._flops = self._waited = 0.0
+        self._masked = self._pairs = self._tokens = self._rows = 0.0
+        self._since = time.perf_counter()
+
+    def add_batch(self, batch: MicroBatch, guesses: Guesses) -> Tensor:
+        """Take in this rank's micro-batch; returns its loss, for the watch over it."""
+        pairs = guesses.pair_loss_sum
+        loss_sum = guesses.loss_sum.detach()
+        whole = loss_sum if pairs is None else loss_sum + pairs.detach()
+        parts = [loss_sum, guesses.right.sum(), whole - loss_sum]
+        self._sums += torch.stack([part.double() for part in parts])
+        self._flops += self._flops_of(batch)
+        return whole
+
+    def add_step(self, totals: Totals, waited: float) -> None:
+        """Take in a step's totals over ranks, and this rank's seconds of waiting for data."""
+        self._masked += totals.masked
+        self._pairs += totals.pairs
+        self._tokens += totals.tokens
+        self._rows += totals.rows
+        self._waited += waited
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the time of validations and checkpoints out of the speed."""
+        start = time.perf_counter()
+        yield
+        self._since += time.perf_counter() - start
+
+    def means(self) -> dict[str, float]:
+        """What the steps since the last call were like, over all ranks; begins anew."""
+        seconds = max(time.perf_counter() - self._since, 1e-9)
+        ranks = self._ranks
+        sums = ranks.sum([*self._sums.tolist(), self._flops, self._waited])
+        loss, right, pair_loss, flops, waited = sums
+        values = {
+            "loss": loss / max(self._masked, 1.0),
+            "accuracy": right / max(self._masked, 1.0),
+            "tokens_per_second": self._tokens / seconds,
+            "samples_per_second": self._rows / seconds,
+            "mfu": flops / seconds / (self._peak * ranks.world_size),
+            "data_wait": waited / seconds / ranks.world_size,
+            "memory_bytes": float(memory_bytes(ranks.device)),
+        }
+        if pair_loss:
+            values["pair_loss"] = pair_loss / self._pairs
+        self.clear()
+        return values
+
+
+def train_line(values: dict[str, float]) -> str:
+    """One line of training metrics for people."""
+    norm = f", gradient {values['gradient_norm']:.2f}" if "gradient_norm" in values else ""
+    return (
+        f"loss {values['loss']:.4f}, accuracy {values['accuracy']:.1%}, "
+        f"rate {values['learning_rate']:.2e}{norm}, {values['tokens_per_second']:,.0f} tokens/s, "
+        f"MFU {values['mfu']:.0%}, data wait {values['data_wait']:.1%}"
+    )
+
+
+def scores_line(scores: Scores) -> str:
+    """One line of validation scores for people, with what token frequencies alone would reach."""
+    return (
+        f"validation loss {scores.loss:.4f}, perplexity {scores.perplexity:.1f}, "
+        f"masked accuracy {scores.accuracy:.1%}, whole words {scores.word_accuracy:.1%} "
+        f"(token frequencies alone: loss {scores.unigram_loss:.4f}, "
+        f"accuracy {scores.commonest_share:.1%})"
+    )
+
+
+def engine_values(engine: Any, learning_rate: float, norm: float | None) -> dict[str, float]:
+    """What DeepSpeed knows about the last step."""
+    values = {"learning_rate": learning_rate}
+    if norm is not None:
+        values["gradient_norm"] = norm
+    if engine.fp16_enabled():
+        values["loss_scale"] = float(engine.optimizer.cur_scale)
+    return values
