@@ -1,7 +1,14 @@
 """`python -m preprocess`."""
 
-from preprocess.cli import app
 from preprocess.console import run_command
 
+
+def main() -> None:
+    """Run the command line; its imports take seconds, in which Ctrl-C must be one line too."""
+    from preprocess.cli import app
+
+    app()
+
+
 if __name__ == "__main__":
-    run_command(lambda: app(standalone_mode=True))
+    run_command(main)

@@ -32,13 +32,21 @@ def run_command(command: Callable[[], None]) -> None:
         fail(str(error))
         sys.exit(EXIT_ERROR)
     except KeyboardInterrupt:
-        fail("interrupted; what is finished is kept, the same command goes on from there")
+        _say_interrupted()
         sys.exit(EXIT_INTERRUPTED)
+    except SystemExit as end:
+        if end.code == EXIT_INTERRUPTED:  # the parser turns Ctrl-C into this, and says nothing
+            _say_interrupted()
+        raise
     except BrokenPipeError:
         sys.exit(EXIT_ERROR)
     except Exception:
         fail(f"this is a defect of wholeword, please report it with {log_defect()}")
         sys.exit(EXIT_DEFECT)
+
+
+def _say_interrupted() -> None:
+    fail("interrupted; what is finished is kept, the same command goes on from there")
 
 
 def fail(message: str) -> None:
