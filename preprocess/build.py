@@ -31,7 +31,7 @@ def run_build(plan: Plan) -> Iterator[Progress | Manifest]:
         WholewordError: another build is at work here, the input cannot be read, the output cannot
             be written, or no text was found.
     """
-    with state.locked(plan.output):
+    with state.locked(plan.output), state.writing(plan.output):
         _prepare(plan)
         reports = {task.number: report for task in plan.tasks if (report := _load(plan, task))}
         yield Progress(sum(task.bytes for task in plan.tasks if task.number in reports), 0)
@@ -45,11 +45,11 @@ def run_build(plan: Plan) -> Iterator[Progress | Manifest]:
 
 
 def _prepare(plan: Plan) -> None:
+    state.write_plan(plan.output, identity(plan))  # first: it says whose folder this is
     for part in plan.parts:
         (plan.output / part).mkdir(exist_ok=True)
         for torn in (plan.output / part).glob(".*.tmp"):
             torn.unlink()
-    state.write_plan(plan.output, identity(plan))
 
 
 def _load(plan: Plan, task: Task) -> TaskReport | None:
@@ -64,6 +64,9 @@ def _load(plan: Plan, task: Task) -> TaskReport | None:
         with pa.memory_map(str(path)) as shard:
             if xxhash.xxh3_128_hexdigest(shard.read_buffer()) != part.xxh3_128:
                 return None
+        index = TaskReport.load_index(plan.output, task.number, name)
+        if index is None or sum(index["rows"].to_pylist()) != part.rows:
+            return None
     return report
 
 

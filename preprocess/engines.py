@@ -92,7 +92,7 @@ def _start(make_run: Callable[[], Callable[[TaskType], Iterable[Event]]]) -> _Wo
 
 def _give(worker: _Worker[TaskType], waiting: deque[TaskType]) -> None:
     worker.task = waiting.popleft() if waiting else None
-    with contextlib.suppress(BrokenPipeError):  # its death is noticed by _receive
+    with contextlib.suppress(OSError):  # its death is noticed by _receive
         worker.connection.send(worker.task)
 
 

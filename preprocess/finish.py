@@ -4,9 +4,11 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
+import pyarrow as pa
 import xxhash
 
 from preprocess.encoders import id_dtype
+from preprocess.errors import WholewordError
 from preprocess.manifest import InputEntry, Manifest, Part, PartEntry, ShardEntry, TokenizerEntry
 from preprocess.plan import Plan, segmenter_entry, shaping_options
 from preprocess.shards import shard_name, write_index, write_json
@@ -27,7 +29,7 @@ def finish_dataset(plan: Plan, reports: list[TaskReport]) -> Manifest:
 def _finish_part(plan: Plan, name: str, reports: list[TaskReport]) -> PartEntry:
     folder = plan.output / name
     total = len(plan.tasks)
-    tables = [TaskReport.load_index(plan.output, r.number, name) for r in reports]
+    tables = [_load_index(plan, report.number, name) for report in reports]
     parts = [report.parts[name] for report in reports]
     shards = tuple(
         ShardEntry(
@@ -45,6 +47,15 @@ def _finish_part(plan: Plan, name: str, reports: list[TaskReport]) -> PartEntry:
         length_histogram=_add_histograms(parts),
         shards=shards,
     )
+
+
+def _load_index(plan: Plan, number: int, name: str) -> pa.Table:
+    table = TaskReport.load_index(plan.output, number, name)
+    if table is None:
+        raise WholewordError(
+            f"{plan.output}: the index of task {number} is damaged; run the same command again"
+        )
+    return table
 
 
 def _add_histograms(parts: list[PartReport]) -> dict[int, int]:

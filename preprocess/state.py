@@ -6,6 +6,8 @@ a report is the proof that they are whole; after the build only the plan and the
 
 import fcntl
 import json
+import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,10 +70,14 @@ class TaskReport(BaseModel):
             return None
 
     @staticmethod
-    def load_index(output: Path, number: int, part: str) -> pa.Table:
-        """The task's rows of a part's `index.arrow`."""
-        with pa.OSFile(str(_index_path(output, number, part))) as source:
-            return pa.ipc.open_file(source).read_all()
+    def load_index(output: Path, number: int, part: str) -> pa.Table | None:
+        """The task's rows of a part's `index.arrow`, None where they are missing or damaged."""
+        try:
+            with pa.OSFile(str(_index_path(output, number, part))) as source:
+                table = pa.ipc.open_file(source).read_all()
+        except (OSError, pa.ArrowInvalid):
+            return None
+        return table if table.schema == INDEX_SCHEMA else None
 
 
 def _report_path(output: Path, number: int) -> Path:
@@ -102,20 +108,32 @@ def locked(output: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def writing(output: Path) -> Iterator[None]:
+    """Turn what writing can raise (disk full, no permission) into one line with the remedy."""
+    try:
+        yield
+    except OSError as error:  # reading the input has errors of its own
+        raise WholewordError(
+            f"{output}: cannot be written ({error.strerror or error}); make room and run the same "
+            "command again (what is finished is kept)"
+        ) from error
+
+
 def is_finished(output: Path, identity: dict[str, Any]) -> bool:
     """Whether the output folder holds this very build, whole.
 
     Raises:
         WholewordError: the folder holds something else, or a build of other options or inputs.
     """
-    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+    if not os.path.lexists(output):  # (pathlib's raises where a name is too long)
         return False
     if not output.is_dir():
         raise WholewordError(f"{output}: is a file; name a folder with --output")
     state = output / STATE / "plan.json"
     if not state.exists():
-        if {path.name for path in output.iterdir()} == {STATE}:
-            return False  # killed before the plan was written
+        if {path.name for path in output.iterdir()} <= {STATE}:
+            return False  # an empty folder, or killed before the plan was written
         raise WholewordError(
             f"{output}: holds something that is not a build of shards; name another --output"
         )
@@ -139,9 +157,9 @@ def remove_build(output: Path) -> None:
     Raises:
         WholewordError: the folder holds anything that no build writes.
     """
-    if not output.is_dir():
+    if not os.path.isdir(output):  # noqa: PTH112
         return
-    foreign = {path.name for path in output.iterdir()} - {STATE, *_DATASET_FILES}
+    foreign = _foreign_files(output)
     if foreign or (any(output.iterdir()) and not (output / STATE).is_dir()):
         what = f" ({min(foreign)})" if foreign else ""
         raise WholewordError(
@@ -155,7 +173,23 @@ def remove_build(output: Path) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-    shutil.rmtree(output / STATE)
+        for torn in output.glob(".*.tmp"):
+            torn.unlink()
+        clear(output, keep=("lock",))  # removing the lock would let two builds in
+
+
+def _foreign_files(output: Path) -> set[str]:
+    """What no build writes: in the folder, and among the shards (`cache-*` is the datasets library's)."""
+    ours = {STATE, *_DATASET_FILES, *(f".{name}.tmp" for name in _DATASET_FILES)}
+    foreign = {path.name for path in output.iterdir()} - ours
+    shards = re.compile(
+        r"\.?(data-\d+-of-\d+\.arrow|index\.arrow|(state|dataset_info)\.json)(\.tmp)?|cache-.*"
+    )
+    for part in PARTS:
+        if (output / part).is_dir():
+            names = (path.name for path in (output / part).iterdir())
+            foreign |= {f"{part}/{name}" for name in names if not shards.fullmatch(name)}
+    return foreign
 
 
 def write_plan(output: Path, identity: dict[str, Any]) -> None:

@@ -13,11 +13,10 @@ import xxhash
 
 from preprocess.audit import Auditor
 from preprocess.encoders import EncodedDocuments, EncoderSpec, make_encoder
-from preprocess.errors import WholewordError
 from preprocess.rows import cut_rows, gather_rows
 from preprocess.shards import Rows, ShardWriter, shard_name, shard_schema
 from preprocess.sources import DocumentBatch, Task, read_documents
-from preprocess.state import PartReport, TaskReport
+from preprocess.state import PartReport, TaskReport, writing
 
 HISTOGRAM_CLASSES = 16
 
@@ -62,13 +61,8 @@ class TaskRun:
 
     def __call__(self, task: Task) -> Iterator[Progress | TaskReport]:
         """Write the task's shards; yields progress, at last the report."""
-        try:
+        with writing(Path(self._spec.output)):
             yield from self._run(task)
-        except OSError as error:  # reading has errors of its own: this is writing
-            raise WholewordError(
-                f"{self._spec.output}: cannot be written ({error.strerror or error}); make room "
-                "and run the same command again (what is finished is kept)"
-            ) from error
 
     def _run(self, task: Task) -> Iterator[Progress | TaskReport]:
         spec = self._spec
@@ -82,7 +76,7 @@ class TaskRun:
             for split in task.splits:
                 for batch in read_documents(split, spec.document_separator, spec.text_field):
                     counts.update(batch.counts)
-                    encoded = self._encoder.encode(batch.documents)
+                    encoded = self._encode(batch)
                     counts.update(encoded.counts)
                     audit = self._auditor.check(batch, encoded, documents)
                     first = (task.number << 32) + documents
@@ -98,6 +92,14 @@ class TaskRun:
             Path(spec.output), {part: writer.shard.index for part, writer in writers.items()}
         )
         yield report
+
+    def _encode(self, batch: DocumentBatch) -> EncodedDocuments:
+        try:
+            return self._encoder.encode(batch.documents)
+        except Exception as error:  # a defect: its traceback must say which text showed it
+            first, last = batch.positions[0], batch.positions[-1]
+            error.add_note(f"{batch.path}: in the documents that begin at bytes {first} to {last}")
+            raise
 
 
 class _PartWriter:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,12 @@ class LoadedTokenizer:
 
     def save(self, folder: Path) -> None:
         """Write a copy that `AutoTokenizer.from_pretrained` opens."""
-        self.source.save_pretrained(folder)
+        try:
+            self.source.save_pretrained(folder)
+        except (
+            Exception
+        ) as error:  # the Rust library raises a bare Exception where the disk is full
+            raise OSError(str(error)) from error
 
 
 def load_backend(tokenizer_json: str) -> tokenizers.Tokenizer:
@@ -130,7 +136,7 @@ def _auto_tokenizer(name_or_path: str) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer  # 3 s: only here, never in a worker
     from transformers.utils import logging
 
-    looks_local = Path(name_or_path).exists() or name_or_path.startswith((".", "/", "~"))
+    looks_local = os.path.exists(name_or_path) or name_or_path.startswith((".", "/", "~"))  # noqa: PTH110
     if looks_local and not Path(name_or_path).is_dir():
         raise WholewordError(
             f"{name_or_path}: not a tokenizer folder; give a folder with tokenizer.json or "
@@ -174,7 +180,8 @@ def _special_tokens(name: str, source: Any) -> SpecialTokens:
 
 def _template(backend: tokenizers.Tokenizer) -> tuple[tuple[int, ...], ...]:
     """What the post-processor puts before, between and after: read off a pair that it encodes."""
-    encoding = backend.encode("a", "a")
+    sample = _any_text(backend)
+    encoding = backend.encode(sample, sample)
     text = [i for i, sequence in enumerate(encoding.sequence_ids) if sequence is not None]
     second = next(i for i in text if encoding.sequence_ids[i] == 1)
     last_of_first = max(i for i in text if i < second)
@@ -184,3 +191,9 @@ def _template(backend: tokenizers.Tokenizer) -> tuple[tuple[int, ...], ...]:
         tuple(ids[last_of_first + 1 : second]),
         tuple(ids[text[-1] + 1 :]),
     )
+
+
+def _any_text(backend: tokenizers.Tokenizer) -> str:
+    """Text of at least one token; not every vocabulary knows `a`, or has an unknown token."""
+    candidates = ["a", *sorted(backend.get_vocab())]
+    return next(text for text in candidates if backend.encode(text, add_special_tokens=False).ids)

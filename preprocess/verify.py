@@ -10,6 +10,7 @@ import xxhash
 from preprocess.errors import WholewordError
 from preprocess.manifest import Manifest, PartEntry, ShardEntry, read_manifest, write_manifest
 from preprocess.shards import BATCH_ROWS, INDEX_SCHEMA, scan_shard, shard_schema, write_index
+from preprocess.state import writing
 
 
 def verify_dataset(folder: Path) -> Iterator[str]:
@@ -41,9 +42,11 @@ def reindex(folder: Path) -> None:
             _verify_shard(folder, manifest, shard, number)
             for number, shard in enumerate(part.shards)
         ]
-        digest = write_index(folder / name / "index.arrow", tables)
+        with writing(folder):
+            digest = write_index(folder / name / "index.arrow", tables)
         parts[name] = part.model_copy(update={"index_xxh3_128": digest})
-    write_manifest(folder, manifest.model_copy(update={"parts": parts}))
+    with writing(folder):
+        write_manifest(folder, manifest.model_copy(update={"parts": parts}))
 
 
 def _verify_shard(folder: Path, manifest: Manifest, shard: ShardEntry, number: int) -> pa.Table:
@@ -88,6 +91,8 @@ def _map(path: Path, shard: ShardEntry) -> pa.Buffer:
 
 def _verify_batch(path: Path, manifest: Manifest, batch: pa.RecordBatch) -> None:
     batch.validate(full=True)
+    if not batch.num_rows:
+        raise _wrong(path, "it has a record batch without rows")
     lengths = [np.diff(batch.column(i).offsets.to_numpy()) for i in range(3)]
     if any(not np.array_equal(lengths[0], other) for other in lengths[1:]):
         raise _wrong(path, "its columns have rows of different lengths")
