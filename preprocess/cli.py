@@ -21,8 +21,11 @@ from preprocess.verify import reindex, verify_dataset
 from preprocess.vocabulary import train_vocabulary
 
 SAMPLE = "samples/zh"
+_MAX_DIGITS = 18
 SAMPLE_TOKENIZER = "samples/tokenizer"
-PROCESSORS = len(os.sched_getaffinity(0))
+PROCESSORS = (
+    len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+)
 
 app = typer.Typer(
     help="Turn raw text into shards for masked language modelling.",
@@ -198,7 +201,7 @@ def _parse_size(text: str) -> int | None:
     }
     number = text.rstrip("BbiIkKmMgG")
     factor = units.get(text[len(number) :].upper())
-    if factor is None or not number.isdecimal():
+    if factor is None or not number.isdecimal() or len(number) > _MAX_DIGITS:
         raise WholewordError(f"--split-size {text}: not a size; write auto, or such as 64MiB")
     return int(number) * factor
 

@@ -79,7 +79,7 @@ def make_segmenter(spec: SegmenterSpec) -> Segmenter:
         return lambda text: _from_pieces(text, tokenizer.lcut(text, HMM=spec.hmm))
     if spec.kind == "custom":
         function = _import_function(spec.function)
-        return lambda text: _from_pieces(text, function(text))
+        return lambda text: _from_pieces(text, _call(spec.function, function, text))
     return _whitespace if spec.kind == "whitespace" else _pre_tokens
 
 
@@ -96,6 +96,19 @@ def jieba_tokenizer(user_dicts: tuple[str, ...]) -> "jieba.Tokenizer":
     for path in user_dicts:
         tokenizer.load_userdict(path)
     return tokenizer
+
+
+def _call(name: str, function: Callable[[str], list[str]], text: str) -> list[str]:
+    try:
+        pieces = list(function(text))
+    except Exception as error:  # the user's code may raise anything
+        raise WholewordError(
+            f"--segmenter {name}: raised {type(error).__name__} ({error}) for the document that "
+            f"begins with {text[:20]!r}; mend the function"
+        ) from error
+    if not all(isinstance(piece, str) for piece in pieces):
+        raise WholewordError(f"--segmenter {name}: must return a list of str; mend the function")
+    return pieces
 
 
 def _from_pieces(text: str, pieces: list[str]) -> Segmentation:
@@ -137,7 +150,7 @@ def _import_function(name: str) -> Callable[[str], list[str]]:
     module, _, attribute = name.partition(":")
     try:
         function = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # the module is the user's
         raise WholewordError(
             f"--segmenter {name}: cannot be imported ({error}); name an importable "
             "package.module:function"

@@ -7,6 +7,8 @@ workers. A compressed file cannot be cut: it is one split.
 
 import glob
 import json
+import os
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -104,27 +106,38 @@ def find_inputs(patterns: tuple[str, ...], part: Part) -> list[InputFile]:
         paths.update(dict.fromkeys(_expand(pattern)))
     files = []
     for path in paths:
-        try:
-            status = Path(path).stat()
-            Path(path).open("rb").close()
-        except OSError as error:
-            raise WholewordError(f"{path}: cannot be read ({error.strerror})") from error
-        files.append(InputFile(path, status.st_size, status.st_mtime_ns, part))
+        files.append(_describe(path, part))
     if files and not sum(file.bytes for file in files):
         raise WholewordError(f"{', '.join(patterns)}: the input is empty; name files with text")
     return files
 
 
+def _describe(path: str, part: Part) -> InputFile:
+    try:
+        status = Path(path).stat()
+        path.encode()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, for ever
+            raise WholewordError(f"{path}: not a regular file; write the text to one")
+        Path(path).open("rb").close()
+    except OSError as error:
+        raise WholewordError(
+            f"{path}: cannot be read ({error.strerror}); check its permissions"
+        ) from error
+    except UnicodeEncodeError as error:
+        raise WholewordError(f"{path}: its name is not UTF-8; rename it") from error
+    return InputFile(path, status.st_size, status.st_mtime_ns, part)
+
+
 def _expand(pattern: str) -> list[str]:
     path = Path(pattern)
-    if path.is_dir():
+    if os.path.isdir(pattern):  # noqa: PTH112
         found = [str(p) for p in path.rglob("*") if p.is_file() and _is_known(p.name)]
         if not found:
             raise WholewordError(
                 f"{pattern}: the folder holds no .txt or .jsonl file (or .gz, .zst of these)"
             )
         return sorted(found)
-    if path.exists():
+    if os.path.exists(pattern):  # noqa: PTH110 (pathlib's raises where a name is too long)
         if not _is_known(path.name):
             raise WholewordError(
                 f"{pattern}: unknown format; give .txt or .jsonl, plain or with .gz or .zst behind"
@@ -224,8 +237,8 @@ def _reading(file: InputFile) -> Iterator[None]:
         yield
     except OSError as error:
         raise WholewordError(
-            f"{file.path}: cannot be read ({error.strerror or error}); mend it and run the same "
-            "command again"
+            f"{file.path}: cannot be read ({error.strerror or error}); run the same command "
+            "again, or, once the file is mended, with --overwrite"
         ) from error
 
 
@@ -251,12 +264,12 @@ def _whole_documents(split: Split, mode: str) -> Iterator[_Chunk]:
     held = b""
     position = split.begin
     for data, bytes_read in _read(split):
-        if position == 0 and not held and data.startswith(_BOM):
-            data = data[len(_BOM) :]
-            position = len(_BOM)
         held += data
+        if position == 0 and held.startswith(_BOM):
+            held = held[len(_BOM) :]
+            position = len(_BOM)
         boundaries = _boundaries(held, mode)
-        while mode != "json" and min([*boundaries[:1], len(held)]) > MAX_DOCUMENT_BYTES:
+        while mode != "json" and _first_end(held, boundaries) > MAX_DOCUMENT_BYTES:
             end = _cut_point(held)
             yield _Chunk(held[:end], position, 0, cut=True)
             position += end
@@ -301,6 +314,11 @@ def _boundaries(data: bytes, mode: str) -> np.ndarray:
     if not data.endswith(b"\n"):
         following, blank = following[:-1], blank[:-1]
     return following[blank] if mode == "blank-line" else following
+
+
+def _first_end(data: bytes, boundaries: np.ndarray) -> int:
+    """Where the first document ends, or the data; the line feed that ends it is not counted."""
+    return int(boundaries[0]) - 1 if len(boundaries) else len(data)
 
 
 def _cut_point(data: bytes) -> int:

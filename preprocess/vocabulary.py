@@ -1,5 +1,6 @@
 """`train-vocab`: a BERT WordPiece tokenizer from text."""
 
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 MAX_POSITIONS = 512
+MAX_ENTRIES = 1_000_000
 OTHER_CHARACTERS = 1000
 """How many characters that are not Chinese get an entry, the commonest first."""
 
@@ -55,7 +57,11 @@ def train_vocabulary(
         WholewordError: the input is unusable, the folder is not empty, or the alphabet alone is
             larger than the vocabulary.
     """
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    if not 0 < vocab_size <= MAX_ENTRIES:
+        raise WholewordError(f"--vocab-size {vocab_size}: must be 1 to {MAX_ENTRIES:,}")
+    if not 0 <= min_frequency < 1 << 32:
+        raise WholewordError(f"--min-frequency {min_frequency}: must be 0 to {(1 << 32) - 1:,}")
+    if os.path.lexists(output) and (not output.is_dir() or any(output.iterdir())):
         raise WholewordError(f"{output}: is there already; name another --output")
     tokenizer = BertWordPieceTokenizer(
         lowercase=lowercase,
@@ -63,6 +69,8 @@ def train_vocabulary(
         handle_chinese_chars=handle_chinese_chars,
     )
     alphabet = _alphabet(_texts(inputs, text_field), tokenizer)
+    if not alphabet:
+        raise WholewordError(f"{', '.join(inputs)}: the input holds no text; name files with text")
     if len(alphabet) + len(SPECIAL_TOKENS) >= vocab_size:
         raise WholewordError(
             f"--vocab-size {vocab_size}: the text has {len(alphabet):,} characters that all get an "
@@ -116,13 +124,18 @@ def _alphabet(texts: Iterator[str], tokenizer: BertWordPieceTokenizer) -> list[s
 
 
 def _save(source: "PreTrainedTokenizerBase", output: Path) -> None:
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".train-vocab-") as folder:
-        whole = Path(folder) / "tokenizer"
-        source.save_pretrained(whole)
-        pieces = sorted(source.get_vocab().items(), key=lambda piece: piece[1])
-        text = "".join(f"{piece}\n" for piece, _ in pieces)
-        (whole / "vocab.txt").write_text(text, encoding="utf-8")  # what other BERT tools read
-        if output.exists():
-            output.rmdir()
-        whole.rename(output)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=output.parent, prefix=".train-vocab-") as folder:
+            whole = Path(folder) / "tokenizer"
+            source.save_pretrained(whole)
+            pieces = sorted(source.get_vocab().items(), key=lambda piece: piece[1])
+            text = "".join(f"{piece}\n" for piece, _ in pieces)
+            (whole / "vocab.txt").write_text(text, encoding="utf-8")  # what other BERT tools read
+            if output.exists():
+                output.rmdir()
+            whole.rename(output)
+    except OSError as error:
+        raise WholewordError(
+            f"{output}: cannot be written ({error.strerror or error}); name another --output"
+        ) from error
