@@ -16,6 +16,7 @@ from preprocess.manifest import (
     write_manifest,
 )
 from preprocess.shards import Rows, ShardWriter, shard_name, shard_schema, write_index
+from train.collate import BITS_A, COLUMNS, IDS_A, ROW, TOKENS_A
 
 PAD, UNK, CLS, SEP, MASK = range(5)
 
@@ -117,21 +118,43 @@ def make_shards(folder: Path, spec: ShardSpec | None = None) -> dict[str, list[R
         "validation": [random_rows(spec, sum(spec.rows) // 5, rng)],
         "test": [random_rows(spec, 0, rng)],
     }
-    tokenizer = special_tokens(spec)
     dtype = np.dtype(np.uint16 if spec.vocab_size <= 1 << 16 else np.uint32)
     entries: dict[Any, PartEntry] = {
         part: make_part(folder, part, shards, shard_schema(dtype)) for part, shards in parts.items()
     }
-    manifest = Manifest(
+    manifest = memory_manifest(spec).model_copy(update={"parts": entries})
+    write_manifest(folder, manifest)
+    return parts
+
+
+def bit_address(flags: np.ndarray, keep: list[np.ndarray], offset: int = 0) -> int:
+    """Bit address of `flags`, packed as Arrow packs them, from bit `offset` of a buffer on."""
+    bits = np.packbits(np.concatenate([np.zeros(offset, np.bool_), flags]), bitorder="little")
+    keep.append(np.concatenate([bits, np.zeros(16, np.uint8)]))
+    return 8 * keep[-1].ctypes.data + offset
+
+
+def memory_table(rows: Rows, first: int = 0) -> tuple[np.ndarray, list[np.ndarray]]:
+    """A collator's table of rows that lie in memory, and what keeps them there."""
+    keep = [rows.ids]
+    table = np.zeros((len(rows), COLUMNS), np.int64)
+    table[:, ROW] = np.arange(first, first + len(rows))
+    table[:, IDS_A] = rows.ids.ctypes.data + rows.ids.itemsize * rows.offsets[:-1]
+    table[:, BITS_A] = bit_address(rows.word_starts, keep, offset=3) + rows.offsets[:-1]
+    table[:, TOKENS_A] = np.diff(rows.offsets)
+    return table, keep
+
+
+def memory_manifest(spec: ShardSpec) -> Manifest:
+    """The manifest of shards that nobody wrote."""
+    return Manifest(
         format=1,
-        tokenizer=tokenizer,
+        tokenizer=special_tokens(spec),
         segmenter=SegmenterEntry(name="none", version="", dictionary_sha256="", hmm=False),
         max_length=spec.max_length,
         pairs=spec.pairs,
         options={},
         inputs=(),
         counts={},
-        parts=entries,
+        parts={},
     )
-    write_manifest(folder, manifest)
-    return parts
