@@ -53,7 +53,7 @@ def train_once(model: Any, loss: torch.Tensor) -> Training:
     """Return a loss and its gradients."""
     loss.backward()
     flat = [parameter.grad.float().flatten() for parameter in model.parameters()]
-    return float(loss), torch.cat(flat)
+    return float(loss.detach()), torch.cat(flat)
 
 
 def stock(name: str, dtype: torch.dtype) -> Training:

@@ -92,6 +92,7 @@ def _varlen(
     return output[None]
 
 
+@torch.compiler.disable  # a graph for every combination of row lengths would be made
 def _row_by_row(
     query: Tensor,
     key: Tensor,

@@ -197,6 +197,19 @@ def test_static_labels_keep_the_real_ones_first():
     assert (labels[count:] == IGNORE).all()
 
 
+def test_compiled_model_trains_the_same():
+    model = make_model(CONFIGS["bert"])
+    batches = [make_pack(lengths, 80, seed=len(lengths)) for lengths in (LENGTHS, [9, 30], [])]
+    expected = [plain_training(model, batch) if batch.rows else None for batch in batches]
+    prepare_packed(model)
+    model.compile(backend="eager")
+    for batch, training in zip(batches, expected, strict=True):
+        if training is None:
+            assert our_loss(model, batch, static=True) == 0
+        else:
+            assert_same_training(model, training, batch, static=True)
+
+
 def test_loss_is_an_fp32_sum():
     logits = torch.randn(4, 9).bfloat16()
     labels = torch.tensor([3, IGNORE, 0, 8])
