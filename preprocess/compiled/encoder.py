@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from preprocess.compiled import jieba, whitespace
+from preprocess.compiled.integers import signed
 from preprocess.compiled.jieba import JiebaTables
 from preprocess.compiled.jieba_tables import load_jieba
 from preprocess.compiled.normalizer import (
@@ -28,13 +29,12 @@ from preprocess.compiled.normalizer import (
 )
 from preprocess.compiled.sentences import NORMAL, advance
 from preprocess.compiled.tables import Tables, cached_tables, content_key
-from preprocess.compiled.utf8 import decode, previous
-from preprocess.compiled.wordpiece import Tokens, Word, WordPieceTables, emit_word, wordpiece_tables
+from preprocess.compiled.utf8 import BYTES_OF_CHARACTER, decode, previous
+from preprocess.compiled.wordpiece import WordPieceTables, emit_word, wordpiece_tables
 from preprocess.encoders import EncodedDocuments, Encoder, EncoderSpec, id_dtype, make_encoder
 from preprocess.kernels import kernel
 from preprocess.segmenters import SegmenterSpec
 
-_FORMAT = b"1"
 _NONE, _JIEBA, _WHITESPACE = range(3)
 _KINDS = {"none": _NONE, "jieba": _JIEBA, "whitespace": _WHITESPACE}
 _CHUNK = 1 << 15
@@ -103,15 +103,15 @@ class CompiledEncoder:
         data, text_offsets = _buffers(documents)
         capacity = int(text_offsets[-1] - text_offsets[0]) * self._tokens_per_byte + 1
         # Pages that nothing is written to cost no memory.
-        tokens = Tokens(
-            np.empty(capacity, self._dtype), np.empty(capacity, bool), np.empty(capacity, bool)
-        )
+        ids = np.empty(capacity, self._dtype)
+        word_starts = np.empty(capacity, bool)
+        sentence_starts = np.empty(capacity, bool)
         offsets = np.zeros(len(documents) + 1, dtype=np.int64)
         left_over = np.zeros(len(documents), dtype=bool)
-        end = _encode_documents(self._tables, data, text_offsets, tokens, offsets, left_over)
-        encoded = EncodedDocuments(
-            tokens.ids[:end], tokens.word_starts[:end], tokens.sentence_starts[:end], offsets, {}
+        end = _encode_documents(
+            self._tables, data, text_offsets, ids, word_starts, sentence_starts, offsets, left_over
         )
+        encoded = EncodedDocuments(ids[:end], word_starts[:end], sentence_starts[:end], offsets, {})
         if left_over.any():
             return self._complete(documents, encoded, np.flatnonzero(left_over))
         return encoded
@@ -156,7 +156,6 @@ def _read_only(array: np.ndarray) -> np.ndarray:
 
 def _tokenizer_key(tokenizer_json: str) -> str:
     return content_key(
-        _FORMAT,
         importlib.metadata.version("tokenizers").encode(),
         unicodedata.unidata_version.encode(),
         sys.byteorder.encode(),
@@ -178,38 +177,32 @@ def _build(tokenizer_json: str) -> Tables:
     characters = normalize_characters(load_backend(tokenizer_json))
     tables = character_tables(characters, symbols, ids)
     highest = max([*model["vocab"].values(), *(t["id"] for t in tokenizer["added_tokens"])])
-    most = max(
-        -(-len(text) // len(chr(code_point).encode()))
-        for code_point, text in enumerate(characters.texts)
-        if text
-    )
+    # The longest answer for what it takes in UTF-8: how many tokens a byte can make.
+    per_byte = np.ceil(characters.texts.lengths / BYTES_OF_CHARACTER)
     return arrays | {
         "entries": tables.entries,
         "sequences": tables.sequences,
         "vocab_size": np.array([highest + 1]),
-        "tokens_per_byte": np.array([most]),
+        "tokens_per_byte": np.array([int(per_byte.max())]),
     }
 
 
 def _no_jieba() -> JiebaTables:
     """Empty tables for segmenters that read none."""
+
+    def empty(dtype: type, dimensions: int = 1) -> np.ndarray:
+        return _read_only(np.zeros((0,) * dimensions, dtype))
+
     return JiebaTables(
-        *(
-            _read_only(np.zeros(shape, dtype))
-            for shape, dtype in (
-                (0, np.uint16),
-                (0, np.uint16),
-                (0, np.int32),
-                (0, np.float64),
-                (0, np.bool_),
-                ((0, 4), np.float64),
-                (4, np.float64),
-                ((4, 4), np.float64),
-            )
-        ),
+        symbols=empty(np.uint16),
+        labels=empty(np.uint16),
+        bases=empty(np.int32),
+        weights=empty(np.float64),
+        forced=empty(np.bool_),
+        emissions=empty(np.float64, 2),
+        transitions=empty(np.float64, 2),
         unknown_weight=0.0,
         longest_word=1,
-        any_forced=False,
         hmm=False,
     )
 
@@ -219,7 +212,9 @@ def _encode_documents(
     tables: EncoderTables,
     data: np.ndarray,
     text_offsets: np.ndarray,
-    tokens: Tokens,
+    ids: np.ndarray,
+    word_starts: np.ndarray,
+    sentence_starts: np.ndarray,
     offsets: np.ndarray,
     left_over: np.ndarray,
 ) -> int:
@@ -229,7 +224,10 @@ def _encode_documents(
         tables: everything about tokenizer and segmenter.
         data: uint8, valid UTF-8.
         text_offsets: int64 `[documents + 1]`, into `data`.
-        tokens: where to write; room for every normalized character.
+        ids: uint16 or uint32, written to; like the next two, with room for every normalized
+            character.
+        word_starts: bool, written to.
+        sentence_starts: bool, written to.
         offsets: int64 `[documents + 1]`, set; 0 at first.
         left_over: bool `[documents]`, set where the reference encoder must do it; those get no
             tokens.
@@ -237,16 +235,36 @@ def _encode_documents(
     Returns:
         the number of tokens.
     """
-    longest = tables.wordpiece.longest_word
-    word = Word(np.empty(longest + 1, np.uint32), np.zeros(longest + 2, np.bool_))
+    # Taken out of the tuples here, once: see the note in `wordpiece`.
+    entries, sequences = tables.characters.entries, tables.characters.sequences
+    wordpiece = tables.wordpiece
+    cells, continuation, unknown = wordpiece.cells, wordpiece.continuation, wordpiece.unknown
+    word = np.empty(wordpiece.longest_word + 1, np.uint32)
+    breaks = np.zeros(wordpiece.longest_word + 2, np.bool_)
+    jieba_tables = tables.jieba
     at = 0
     for document in range(len(left_over)):
         end = _encode_document(
-            tables, data, text_offsets[document], text_offsets[document + 1], word, tokens, at
+            tables.kind,
+            jieba_tables,
+            entries,
+            sequences,
+            cells,
+            continuation,
+            unknown,
+            data,
+            text_offsets[document],
+            text_offsets[document + 1],
+            word,
+            breaks,
+            ids,
+            word_starts,
+            sentence_starts,
+            at,
         )
         if end < 0:
             left_over[document] = True
-            word.breaks[:] = False
+            breaks[:] = False
         else:
             at = end
         offsets[document + 1] = at
@@ -255,23 +273,34 @@ def _encode_documents(
 
 @kernel
 def _encode_document(
-    tables: EncoderTables,
+    segmenter: int,
+    jieba_tables: JiebaTables,
+    entries: np.ndarray,
+    sequences: np.ndarray,
+    cells: np.ndarray,
+    continuation: int,
+    unknown: int,
     data: np.ndarray,
     begin: int,
     end: int,
-    word: Word,
-    tokens: Tokens,
+    word: np.ndarray,
+    breaks: np.ndarray,
+    ids: np.ndarray,
+    word_starts: np.ndarray,
+    sentence_starts: np.ndarray,
     at: int,
 ) -> int:
-    """Encode one document in one pass over its bytes.
+    """Encode `data[begin:end]`, a document, in one pass over its bytes.
+
+    The arguments are those of `_encode_documents`, what its tables hold, and two of scratch: `word`
+    (uint32, the symbols of the word that is being read) and `breaks` (bool, which of them a
+    sentence begins at).
 
     Returns:
         the end of what was written, or -1 if re-ordered marks need the reference encoder.
     """
-    entries = tables.characters.entries
-    sequences = tables.characters.sequences
-    limit = tables.wordpiece.longest_word
-    segmented = tables.kind != _NONE
+    longest = len(word) - 1
+    segmented = segmenter != _NONE
     symbols = np.empty(0, np.uint16)
     marks = np.empty(0, np.uint8)
     chunk_end = begin if segmented else end
@@ -285,22 +314,25 @@ def _encode_document(
     position = begin
     while position < end:
         if position >= chunk_end:
-            chunk_end = _chunk_end(tables, data, position, end)
+            chunk_end = _chunk_end(segmenter, jieba_tables, entries, data, position, end)
             if chunk_end - position + 1 > len(marks):
                 symbols = np.empty(chunk_end - position + 1, np.uint16)
                 marks = np.empty(chunk_end - position + 1, np.uint8)
-            _mark_chunk(tables, data, begin, position, chunk_end, end, symbols, marks)
+            if segmenter == _JIEBA:
+                jieba.mark_words(jieba_tables, data, position, chunk_end, symbols, marks)
+            else:
+                whitespace.mark_words(entries, data, begin, position, chunk_end, end, marks)
             character = 0
         here = position
         code_point, position = decode(data, position)
-        entry = np.int64(entries[code_point])
+        entry = signed(entries[code_point])
         mark = True
         if segmented:
-            mark = (marks[character] & whitespace.BEGINS) != 0
-            removed = (marks[character] & whitespace.REMOVED) != 0
+            flags = marks[character]
             character += 1
-            if removed:
+            if flags & whitespace.REMOVED:
                 continue
+            mark = flags != 0
         sentence_class = entry >> SENTENCE_SHIFT & 7
         if state | sentence_class:
             state, boundary = advance(state, sentence_class)
@@ -313,8 +345,8 @@ def _encode_document(
             ):
                 return -1
             item = (entry >> VALUE_SHIFT) + 1
-            remaining = np.int64(sequences[item - 1]) - 1
-            entry = np.int64(sequences[item])
+            remaining = signed(sequences[item - 1]) - 1
+            entry = signed(sequences[item])
         while True:
             kind = entry & CLASS_BITS
             value = entry >> VALUE_SHIFT
@@ -323,24 +355,36 @@ def _encode_document(
                     begins = mark
                     sentence = pending
                     pending = False
-                elif pending and length <= limit:
-                    word.breaks[length] = True
+                elif pending and length <= longest:
+                    breaks[length] = True
                     broken = True
                     pending = False
-                word.symbols[min(length, limit)] = value
+                word[min(length, longest)] = value
                 length += 1
-            elif kind == ALONE or kind == SPACE:
+            elif kind in (ALONE, SPACE):
                 if length > 0:
                     at, left = emit_word(
-                        tables.wordpiece, word, length, begins, sentence, broken, tokens, at
+                        cells,
+                        continuation,
+                        unknown,
+                        word,
+                        breaks,
+                        length,
+                        begins,
+                        sentence,
+                        broken,
+                        ids,
+                        word_starts,
+                        sentence_starts,
+                        at,
                     )
                     pending |= left
                     length = 0
                     broken = False
                 if kind == ALONE:
-                    tokens.ids[at] = value
-                    tokens.word_starts[at] = mark or pending
-                    tokens.sentence_starts[at] = pending
+                    ids[at] = value
+                    word_starts[at] = mark or pending
+                    sentence_starts[at] = pending
                     at += 1
                     pending = False
             if remaining == 0:
@@ -349,50 +393,51 @@ def _encode_document(
             mark = mark and (not segmented or kind == SPACE)
             remaining -= 1
             item += 1
-            entry = np.int64(sequences[item])
+            entry = signed(sequences[item])
         if length > 0 and state == NORMAL and not pending:
             # The rest of an ASCII word; no mark and no boundary inside it matters.
             while position < chunk_end and data[position] < 0x80:
-                entry = np.int64(entries[data[position]])
+                entry = signed(entries[data[position]])
                 if entry & PLAIN_BITS != LETTER:
                     break
-                word.symbols[min(length, limit)] = entry >> VALUE_SHIFT
+                word[min(length, longest)] = entry >> VALUE_SHIFT
                 length += 1
                 position += 1
                 character += 1
     if length > 0:
-        at, _ = emit_word(tables.wordpiece, word, length, begins, sentence, broken, tokens, at)
+        at, _ = emit_word(
+            cells,
+            continuation,
+            unknown,
+            word,
+            breaks,
+            length,
+            begins,
+            sentence,
+            broken,
+            ids,
+            word_starts,
+            sentence_starts,
+            at,
+        )
     return at
 
 
 @kernel
-def _chunk_end(tables: EncoderTables, data: np.ndarray, position: int, end: int) -> int:
+def _chunk_end(
+    segmenter: int,
+    jieba_tables: JiebaTables,
+    entries: np.ndarray,
+    data: np.ndarray,
+    position: int,
+    end: int,
+) -> int:
     """Where to cut the chunk that begins at `position`."""
     if end - position <= _CHUNK:
         return end
-    if tables.kind == _JIEBA:
-        return jieba.chunk_end(tables.jieba, data, position + _CHUNK, end)
-    return whitespace.chunk_end(tables.characters.entries, data, position + _CHUNK, end)
-
-
-@kernel
-def _mark_chunk(
-    tables: EncoderTables,
-    data: np.ndarray,
-    document: int,
-    begin: int,
-    end: int,
-    document_end: int,
-    symbols: np.ndarray,
-    marks: np.ndarray,
-) -> None:
-    """Set `marks` for the characters of `data[begin:end]`."""
-    if tables.kind == _JIEBA:
-        jieba.mark_words(tables.jieba, data, begin, end, symbols, marks)
-    else:
-        whitespace.mark_words(
-            tables.characters.entries, data, document, begin, end, document_end, marks
-        )
+    if segmenter == _JIEBA:
+        return jieba.chunk_end(jieba_tables.symbols, data, position + _CHUNK, end)
+    return whitespace.chunk_end(entries, data, position + _CHUNK, end)
 
 
 @kernel

@@ -1,9 +1,9 @@
-"""Jieba's default mode: `jieba.lcut(text, HMM=...)`, exactly.
+r"""Jieba's default mode: `jieba.lcut(text, HMM=...)`, exactly.
 
 The rules are those of `jieba/__init__.py` (`Tokenizer.cut`, `get_DAG`, `calc`, `__cut_DAG`,
 `__cut_DAG_NO_HMM`) and `jieba/finalseg/__init__.py` (`cut`, `__cut`, `viterbi`) of jieba 0.42.1.
 Characters are symbols of the dictionary's trie: 0 is a character outside jieba's blocks
-(`[\\u4E00-\\u9FD5a-zA-Z0-9+#&._%-]+`), 1 to ASCII_SYMBOLS the ASCII ones in order, the next one any
+(`[\u4E00-\u9FD5a-zA-Z0-9+#&._%-]+`), 1 to ASCII_SYMBOLS the ASCII ones in order, the next one any
 Han character that neither dictionary nor HMM knows, the others the rest.
 
 Scores are float64, added in jieba's order, so that they (and ties between them) are the same.
@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from preprocess.compiled.integers import signed
 from preprocess.compiled.trie import find
 from preprocess.compiled.utf8 import decode
 from preprocess.kernels import kernel
@@ -27,8 +28,10 @@ _LETTER_OR_DIGIT = np.array([False, *(c.isalnum() for c in ASCII)])
 _DIGIT = np.array([False, *(c.isdigit() for c in ASCII)])
 _POINT = 1 + ASCII.index(".")
 _PERCENT = 1 + ASCII.index("%")
-_B, _E, _M, _S = range(4)
-"""The states of the HMM in alphabetical order: of equal scores, jieba takes the later."""
+_B, _E, _M, _S, START = range(5)
+"""The states of the HMM in alphabetical order (and the one before the first): of equal scores, jieba takes the later."""
+_PREDECESSORS = np.array([[_E, _S], [_B, _M], [_B, _M], [_E, _S]])
+"""`finalseg.PrevStatus`, each in alphabetical order."""
 
 
 class JiebaTables(NamedTuple):
@@ -43,27 +46,25 @@ class JiebaTables(NamedTuple):
     weights: np.ndarray
     """float64 `[cells]`, `log(frequency) - log(total)` of the word that ends there, or NO_WORD."""
     forced: np.ndarray
-    """bool `[cells]`, the word that ends there is one of `finalseg.Force_Split_Words`."""
+    """bool `[cells]`, the word that ends there is one of `finalseg.Force_Split_Words`; empty if there
+    are none."""
     emissions: np.ndarray
     """float64 `[symbols, 4]`, states in the order B, E, M, S."""
-    start: np.ndarray
-    """float64 `[4]`."""
     transitions: np.ndarray
-    """float64 `[4, 4]`, from, to."""
+    """float64 `[5, 4]`, from, to; those from START are the probabilities of the first state."""
     unknown_weight: float
     """`log(1) - log(total)`, of a character that starts no word."""
     longest_word: int
     """Characters of the longest word of the dictionary, at most 255."""
-    any_forced: bool
     hmm: bool
 
 
 @kernel
-def chunk_end(tables: JiebaTables, data: np.ndarray, position: int, end: int) -> int:
+def chunk_end(table: np.ndarray, data: np.ndarray, position: int, end: int) -> int:
     """The first place from `position` on where text may be cut without changing words.
 
     Args:
-        tables: dictionary.
+        table: `symbols` of `JiebaTables`.
         data: uint8, valid UTF-8.
         position: any byte.
         end: of the document.
@@ -72,7 +73,7 @@ def chunk_end(tables: JiebaTables, data: np.ndarray, position: int, end: int) ->
         position += 1
     while position < end:
         code_point, position = decode(data, position)
-        outside = code_point > 0xFFFF or tables.symbols[code_point] == 0
+        outside = code_point > 0xFFFF or table[code_point] == 0
         if outside and code_point != 0x0D:  # CR LF is one word
             break
     return position
@@ -100,6 +101,9 @@ def mark_words(
     Returns:
         the number of characters.
     """
+    # Plain arrays for what runs once a block: taking them out of the tuple there would cost much.
+    labels, bases, weights, forced = tables.labels, tables.bases, tables.weights, tables.forced
+    emissions, transitions = tables.emissions, tables.transitions
     length = _read_symbols(tables.symbols, data, begin, end, symbols, marks)
     symbols[length] = 0
     window = 1
@@ -114,9 +118,13 @@ def mark_words(
         last = first + 1
         while symbols[last] != 0:
             last += 1
-        _find_route(tables, symbols, first, last, scores, marks)
+        _find_route(
+            labels, bases, weights, tables.unknown_weight, symbols, first, last, scores, marks
+        )
         if tables.hmm:
-            _follow_with_hmm(tables, symbols, first, last, marks)
+            _follow_with_hmm(
+                labels, bases, weights, forced, emissions, transitions, symbols, first, last, marks
+            )
         else:
             _follow(symbols, first, last, marks)
         first = last
@@ -135,7 +143,7 @@ def _read_symbols(
     """Decode; mark characters outside of blocks, each a word, except that CR LF is one."""
     position = begin
     length = 0
-    before = np.int64(0)
+    before = 0
     while position < end:
         code_point, position = decode(data, position)
         symbol = table[code_point] if code_point <= 0xFFFF else np.uint16(0)
@@ -148,7 +156,10 @@ def _read_symbols(
 
 @kernel
 def _find_route(
-    tables: JiebaTables,
+    labels: np.ndarray,
+    bases: np.ndarray,
+    weights: np.ndarray,
+    unknown_weight: float,
     symbols: np.ndarray,
     first: int,
     last: int,
@@ -158,7 +169,10 @@ def _find_route(
     """`get_DAG` and `calc`: from right to left, the best word that begins at each character.
 
     Args:
-        tables: dictionary.
+        labels: of the dictionary, like the next three.
+        bases: see `trie`.
+        weights: see `JiebaTables`.
+        unknown_weight: of a character that starts no word.
         symbols: text; 0 at `last`.
         first: first character of the block.
         last: behind its last one.
@@ -172,24 +186,24 @@ def _find_route(
         best = -np.inf
         length = 1
         behind = here
-        base = np.int64(0)
+        base = 0
         while True:
-            symbol = np.int64(symbols[behind])
+            symbol = signed(symbols[behind])
             cell = base + symbol
-            if tables.labels[cell] != symbol:
+            if labels[cell] != symbol:
                 break
             behind += 1
-            weight = tables.weights[cell]
+            weight = weights[cell]
             if weight <= 0.0:
                 score = weight + scores[behind & ring]
                 if score >= best:
                     best = score
                     length = behind - here
-            base = np.int64(tables.bases[cell])
+            base = signed(bases[cell])
             if base == 0:
                 break
         if best == -np.inf:
-            best = tables.unknown_weight + scores[(here + 1) & ring]
+            best = unknown_weight + scores[(here + 1) & ring]
         scores[here & ring] = best
         lengths[here] = length
 
@@ -207,7 +221,7 @@ def _follow(symbols: np.ndarray, first: int, last: int, marks: np.ndarray) -> No
     here = first
     joins = False
     while here < last:
-        length = np.int64(marks[here])
+        length = signed(marks[here])
         if length == 1:
             symbol = symbols[here]
             joinable = symbol <= ASCII_SYMBOLS and _LETTER_OR_DIGIT[symbol]
@@ -222,12 +236,26 @@ def _follow(symbols: np.ndarray, first: int, last: int, marks: np.ndarray) -> No
 
 @kernel
 def _follow_with_hmm(
-    tables: JiebaTables, symbols: np.ndarray, first: int, last: int, marks: np.ndarray
+    labels: np.ndarray,
+    bases: np.ndarray,
+    weights: np.ndarray,
+    forced: np.ndarray,
+    emissions: np.ndarray,
+    transitions: np.ndarray,
+    symbols: np.ndarray,
+    first: int,
+    last: int,
+    marks: np.ndarray,
 ) -> None:
     """`__cut_DAG`: runs of single characters that are no word themselves go to the HMM.
 
     Args:
-        tables: dictionary and HMM.
+        labels: of the dictionary and the HMM, like the next five.
+        bases: see `trie`.
+        weights: see `JiebaTables`.
+        forced: see `JiebaTables`.
+        emissions: see `JiebaTables`.
+        transitions: see `JiebaTables`.
         symbols: text.
         first: first character of the block.
         last: behind its last one.
@@ -239,11 +267,11 @@ def _follow_with_hmm(
         while here < last and marks[here] == 1:
             here += 1
         if here - run > 1:
-            cell = find(tables.labels, tables.bases, symbols, run, here)
-            if cell < 0 or tables.weights[cell] > 0.0:
-                _cut_run(tables, symbols, run, here, marks)
+            cell = find(labels, bases, symbols, run, here)
+            if cell < 0 or weights[cell] > 0.0:
+                _cut_run(labels, bases, forced, emissions, transitions, symbols, run, here, marks)
         if here < last:
-            length = np.int64(marks[here])
+            length = signed(marks[here])
             marks[here] = 1
             for inner in range(here + 1, here + length):
                 marks[inner] = 0
@@ -252,9 +280,17 @@ def _follow_with_hmm(
 
 @kernel
 def _cut_run(
-    tables: JiebaTables, symbols: np.ndarray, begin: int, end: int, marks: np.ndarray
+    labels: np.ndarray,
+    bases: np.ndarray,
+    forced: np.ndarray,
+    emissions: np.ndarray,
+    transitions: np.ndarray,
+    symbols: np.ndarray,
+    begin: int,
+    end: int,
+    marks: np.ndarray,
 ) -> None:
-    """`finalseg.cut`: Han characters by the HMM, the rest by `[a-zA-Z0-9]+(?:\\.\\d+)?%?`."""
+    r"""`finalseg.cut`: Han characters by the HMM, the rest by `[a-zA-Z0-9]+(?:\.\d+)?%?`."""
     here = begin
     while here < end:
         piece = here
@@ -262,9 +298,9 @@ def _cut_run(
             while here < end and symbols[here] > ASCII_SYMBOLS:
                 here += 1
             if here - piece > 1:
-                _viterbi(tables, symbols, piece, here, marks)
-                if tables.any_forced:
-                    _split_forced(tables, symbols, piece, here, marks)
+                _viterbi(emissions, transitions, symbols, piece, here, marks)
+                if len(forced) > 0:
+                    _split_forced(labels, bases, forced, symbols, piece, here, marks)
             continue
         while here < end and symbols[here] <= ASCII_SYMBOLS:
             word = here
@@ -282,7 +318,7 @@ def _cut_run(
 
 @kernel
 def _skip_number(symbols: np.ndarray, begin: int, end: int) -> int:
-    """The end of a match of `[a-zA-Z0-9]+(?:\\.\\d+)?%?` at `begin`; `begin` if there is none."""
+    r"""The end of a match of `[a-zA-Z0-9]+(?:\.\d+)?%?` at `begin`; `begin` if there is none."""
     here = begin
     while here < end and symbols[here] <= ASCII_SYMBOLS and _LETTER_OR_DIGIT[symbols[here]]:
         here += 1
@@ -301,21 +337,25 @@ def _skip_number(symbols: np.ndarray, begin: int, end: int) -> int:
 
 @kernel
 def _viterbi(
-    tables: JiebaTables, symbols: np.ndarray, begin: int, end: int, marks: np.ndarray
+    emissions: np.ndarray,
+    transitions: np.ndarray,
+    symbols: np.ndarray,
+    begin: int,
+    end: int,
+    marks: np.ndarray,
 ) -> None:
     """`finalseg.viterbi`: a word begins at the first character and behind each E and S.
 
     A score is `(score before + transition) + emission`, in this order. The marks hold, until the way
     back, which of its two possible predecessors each state took: a bit a state.
     """
-    transitions = tables.transitions
-    emission = tables.emissions[symbols[begin]]
-    score_b = tables.start[_B] + emission[_B]
-    score_e = tables.start[_E] + emission[_E]
-    score_m = tables.start[_M] + emission[_M]
-    score_s = tables.start[_S] + emission[_S]
+    emission = emissions[symbols[begin]]
+    score_b = transitions[START, _B] + emission[_B]
+    score_e = transitions[START, _E] + emission[_E]
+    score_m = transitions[START, _M] + emission[_M]
+    score_s = transitions[START, _S] + emission[_S]
     for here in range(begin + 1, end):
-        emission = tables.emissions[symbols[here]]
+        emission = emissions[symbols[here]]
         b_from_e = score_e + transitions[_E, _B] + emission[_B]
         b_from_s = score_s + transitions[_S, _B] + emission[_B]
         e_from_b = score_b + transitions[_B, _E] + emission[_E]
@@ -341,18 +381,21 @@ def _viterbi(
         marks[here] = later
     state = _S if score_s >= score_e else _E
     for here in range(end - 1, begin, -1):
-        later = (np.int64(marks[here]) >> state) & 1
-        if state == _B or state == _S:
-            state = _S if later else _E
-        else:
-            state = _M if later else _B
-        marks[here] = state == _E or state == _S
+        later = (signed(marks[here]) >> state) & 1
+        state = _PREDECESSORS[state, later]
+        marks[here] = state in (_E, _S)
     marks[begin] = 1
 
 
 @kernel
 def _split_forced(
-    tables: JiebaTables, symbols: np.ndarray, begin: int, end: int, marks: np.ndarray
+    labels: np.ndarray,
+    bases: np.ndarray,
+    forced: np.ndarray,
+    symbols: np.ndarray,
+    begin: int,
+    end: int,
+    marks: np.ndarray,
 ) -> None:
     """Split the HMM's words that are in `Force_Split_Words` into characters."""
     here = begin
@@ -361,6 +404,6 @@ def _split_forced(
         here += 1
         while here < end and marks[here] == 0:
             here += 1
-        cell = find(tables.labels, tables.bases, symbols, word, here)
-        if cell >= 0 and tables.forced[cell]:
+        cell = find(labels, bases, symbols, word, here)
+        if cell >= 0 and forced[cell]:
             marks[word:here] = 1

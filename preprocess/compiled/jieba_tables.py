@@ -3,6 +3,7 @@
 import importlib.metadata
 import importlib.util
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ from preprocess.compiled.trie import build_trie
 from preprocess.errors import WholewordError
 from preprocess.segmenters import SegmenterSpec, jieba_tokenizer
 
-_FORMAT = b"1"
 _HAN = range(0x4E00, 0x9FD6)
 """What jieba's regular expressions call Han."""
+_BLOCK = re.compile("[\u4e00-\u9fd5a-zA-Z0-9+#&._%-]+")
+"""What a word must be to occur in one of the pieces that jieba looks words up in."""
 _STATES = "BEMS"
 _LONGEST = 255
 """Lengths of words are kept in a byte."""
@@ -35,11 +37,9 @@ def load_jieba(segmenter: SegmenterSpec) -> JiebaTables:
         weights=arrays["weights"],
         forced=arrays["forced"],
         emissions=arrays["emissions"],
-        start=arrays["start"],
         transitions=arrays["transitions"],
         unknown_weight=float(arrays["unknown_weight"][0]),
         longest_word=int(arrays["longest_word"][0]),
-        any_forced=bool(arrays["forced"].any()),
         hmm=segmenter.hmm,
     )
 
@@ -51,7 +51,6 @@ def _key(segmenter: SegmenterSpec) -> str:
     folder = Path(spec.origin).parent
     own = [folder / "__init__.py", folder / "dict.txt", *sorted((folder / "finalseg").glob("*.py"))]
     return content_key(
-        _FORMAT,
         importlib.metadata.version("jieba").encode(),
         *(path.read_bytes() for path in own),
         *(Path(path).read_bytes() for path in segmenter.user_dicts),
@@ -64,12 +63,12 @@ def _build(user_dicts: tuple[str, ...]) -> Tables:
     others = set(finalseg.Force_Split_Words)  # the set is shared by all of jieba's tokenizers
     finalseg.Force_Split_Words.clear()
     tokenizer = jieba_tokenizer(user_dicts)
-    forced = {word for word in finalseg.Force_Split_Words if _in_block(word)}
+    forced = {word for word in finalseg.Force_Split_Words if _BLOCK.fullmatch(word)}
     finalseg.Force_Split_Words.update(others)
     frequencies = {
         word: frequency
         for word, frequency in tokenizer.FREQ.items()
-        if frequency > 0 and _in_block(word)
+        if frequency > 0 and _BLOCK.fullmatch(word)
     }
     longest = max(map(len, frequencies))
     if longest > _LONGEST:
@@ -93,7 +92,8 @@ def _arrays(frequencies: dict[str, int], total: int, forced: set[str]) -> Tables
     symbols[[ord(c) for c in ASCII]] = np.arange(ASCII_SYMBOLS) + 1
     symbols[[ord(c) for c in alphabet]] = np.arange(len(alphabet)) + UNKNOWN_HAN + 1
     words = sorted(frequencies.keys() | forced)
-    trie = build_trie([tuple(symbols[[ord(c) for c in word]].tolist()) for word in words])
+    spelling = {ord(c): chr(symbols[ord(c)]) for c in [*ASCII, *alphabet]}
+    trie = build_trie([word.translate(spelling) for word in words])
     log_total = math.log(total)
     weights = np.full(len(trie.labels), NO_WORD)
     is_forced = np.zeros(len(trie.labels), dtype=bool)
@@ -106,21 +106,14 @@ def _arrays(frequencies: dict[str, int], total: int, forced: set[str]) -> Tables
         for character, value in finalseg.emit_P[state].items():
             if ord(character) in _HAN:
                 emissions[symbols[ord(character)], column] = value
+    rows = [*(finalseg.trans_P[state] for state in _STATES), finalseg.start_P]
     return {
         "symbols": symbols,
         "labels": trie.labels,
         "bases": trie.bases,
         "weights": weights,
-        "forced": is_forced,
+        "forced": is_forced if forced else is_forced[:0],
         "emissions": emissions,
-        "start": np.array([finalseg.start_P[state] for state in _STATES]),
-        "transitions": np.array(
-            [[finalseg.trans_P[a].get(b, finalseg.MIN_FLOAT) for b in _STATES] for a in _STATES]
-        ),
+        "transitions": np.array([[p.get(b, finalseg.MIN_FLOAT) for b in _STATES] for p in rows]),
         "unknown_weight": np.array([math.log(1) - log_total]),
     }
-
-
-def _in_block(word: str) -> bool:
-    """Whether a word can occur inside one of the blocks that jieba looks words up in."""
-    return bool(word) and all(ord(c) in _HAN or c in ASCII for c in word)

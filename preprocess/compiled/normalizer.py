@@ -19,7 +19,6 @@ import numpy as np
 import tokenizers
 
 from preprocess.compiled.sentences import character_classes
-from preprocess.kernels import kernel
 from preprocess.unicode import HAN_RANGES
 
 DELETED = 0
@@ -62,11 +61,40 @@ class CharacterTables(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Texts:
+    """A short text for each code point."""
+
+    characters: np.ndarray
+    """int64, the code points of all texts."""
+    offsets: np.ndarray
+    """int64 `[0x110000 + 1]`, where each text begins and ends."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Int64 `[0x110000]`."""
+        return np.diff(self.offsets)
+
+    def first(self) -> np.ndarray:
+        """The first character of each text, 0 for empty ones; int64 `[0x110000]`."""
+        padded = np.append(self.characters, 0)
+        return np.where(self.lengths > 0, padded[self.offsets[:-1]], 0)
+
+    def last(self) -> np.ndarray:
+        """The last character of each text, 0 for empty ones; int64 `[0x110000]`."""
+        return np.where(self.lengths > 0, self.characters[self.offsets[1:] - 1], 0)
+
+    def any(self, property_of_character: np.ndarray) -> np.ndarray:
+        """Whether a text holds a character with a property; bool `[0x110000]`."""
+        holds = np.concatenate([[0], np.cumsum(property_of_character[self.characters])])
+        return holds[self.offsets[1:]] > holds[self.offsets[:-1]]
+
+
+@dataclass(frozen=True)
 class NormalizedCharacters:
     """What normalizer and pre-tokenizer make of each code point, before any vocabulary."""
 
-    texts: list[str]
-    """What each code point is normalized to; empty for surrogates."""
+    texts: Texts
+    """What each code point is normalized to; surrogates have no meaning."""
     is_space: np.ndarray
     """bool `[0x110000]`, by (normalized) code point: the pre-tokenizer drops it."""
     is_alone: np.ndarray
@@ -86,14 +114,14 @@ def normalize_characters(tokenizer: tokenizers.Tokenizer) -> NormalizedCharacter
         return NormalizedCharacters(texts, is_space, is_alone, no, no)  # no NFD
     non_starter = _non_starters()
     decomposed = _map_each(tokenizers.normalizers.NFD().normalize_str)
-    is_mark = np.array([any(non_starter[ord(c)] for c in text) for text in texts])
-    is_unstable = np.array(
-        [
-            not text or non_starter[ord(full[0])] or non_starter[ord(full[-1])]
-            for text, full in zip(texts, decomposed, strict=True)
-        ]
+    is_mark = texts.any(non_starter)
+    is_unstable = (
+        is_mark
+        | (texts.lengths == 0)
+        | non_starter[decomposed.first()]
+        | non_starter[decomposed.last()]
     )
-    return NormalizedCharacters(texts, is_space, is_alone, is_mark, is_unstable | is_mark)
+    return NormalizedCharacters(texts, is_space, is_alone, is_mark, is_unstable)
 
 
 def character_tables(
@@ -109,52 +137,59 @@ def character_tables(
     letters = LETTER | symbols << VALUE_SHIFT
     alone = ALONE | ids << VALUE_SHIFT
     items = np.where(characters.is_space, SPACE, np.where(characters.is_alone, alone, letters))
+    texts = characters.texts
+    lengths = texts.lengths
+    first = texts.first()
+    middle = np.append(texts.characters, [0, 0])[texts.offsets[:-1] + 1]
+    padded = (lengths == 3) & (first == ord(" ")) & (texts.last() == ord(" "))
+    entries = np.where(lengths == 0, DELETED, np.where(padded, alone[middle], items[first]))
     sequences: list[int] = []
-    entries = np.zeros(_CODE_POINTS, dtype=np.int64)
-    for code_point, text in enumerate(characters.texts):
-        if not text:
-            continue
-        if len(text) == 1:
-            entry = int(items[ord(text)])
-        elif len(text) == 3 and text[0] == text[2] == " ":
-            entry = int(alone[ord(text[1])])
-        else:
-            entry = SEQUENCE
-        if characters.is_mark[code_point]:
-            entry = MARK
-        if entry in (SEQUENCE, MARK):
-            entry |= len(sequences) << VALUE_SHIFT
-            sequences.append(len(text))
-            sequences.extend(int(items[ord(character)]) for character in text)
-        entries[code_point] = entry
+    for code_point in np.flatnonzero(((lengths > 1) & ~padded) | characters.is_mark):
+        text = texts.characters[texts.offsets[code_point] : texts.offsets[code_point + 1]]
+        kind = MARK if characters.is_mark[code_point] else SEQUENCE
+        entries[code_point] = kind | len(sequences) << VALUE_SHIFT
+        sequences += [len(text), *items[text]]
     entries |= character_classes().astype(np.int64) << SENTENCE_SHIFT
     entries[[c for c in range(_CODE_POINTS) if chr(c).isspace()]] |= WHITE_SPACE_BIT
-    for first, last in HAN_RANGES:
-        entries[first : last + 1] |= HAN_BIT
+    for low, high in HAN_RANGES:
+        entries[low : high + 1] |= HAN_BIT
     entries[characters.is_unstable] |= UNSTABLE_BIT
     return CharacterTables(entries.astype(np.uint32), np.array([*sequences, 0], dtype=np.uint32))
 
 
-@kernel
-def character_class(entry: int) -> int:
-    """The class of an entry."""
-    return entry & CLASS_BITS
-
-
-def _map_each(function: Callable[[str], str], before: str = "", behind: str = "") -> list[str]:
+def _map_each(function: Callable[[str], str], before: str = "", behind: str = "") -> Texts:
     """A string function's answer for each code point, asked for many at a time.
 
     A vertical bar parts them: it is a starter, and BERT's normalizer leaves it as it is.
     """
-    answers: list[str] = []
     bar = ord("|")
+    characters = []
+    lengths = []
     for begin in range(0, _CODE_POINTS, _BLOCK):
-        block = range(begin, begin + _BLOCK)
-        texts = ["" if c in _SURROGATES or c == bar else before + chr(c) + behind for c in block]
-        answers.extend(function("|".join(texts)).split("|"))
-        assert len(answers) == begin + _BLOCK, "the normalizer changed the separator"
-    answers[bar] = function(f"{before}|{behind}")
-    return answers
+        block = _askable(begin)
+        block[block == bar] = ord("a")
+        answers = _code_points(function("|".join([before + chr(c) + behind for c in block]) + "|"))
+        bars = np.flatnonzero(answers == bar)
+        assert len(bars) == _BLOCK, "the normalizer changed the separator"
+        characters.append(answers[answers != bar])
+        lengths.append(np.diff(bars, prepend=-1) - 1)
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
+    texts = Texts(np.concatenate(characters), offsets)
+    texts.characters[texts.offsets[bar] : texts.offsets[bar + 1]] = [
+        ord(c) for c in before + "|" + behind
+    ]
+    return texts
+
+
+def _askable(begin: int) -> np.ndarray:
+    """The code points of a block, with letters for surrogates, which no text holds."""
+    block = np.arange(begin, begin + _BLOCK)
+    block[(block >= _SURROGATES.start) & (block < _SURROGATES.stop)] = ord("a")
+    return block
+
+
+def _code_points(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode("utf-32-le"), dtype="<u4").astype(np.int64)
 
 
 def _non_starters() -> np.ndarray:
@@ -162,12 +197,7 @@ def _non_starters() -> np.ndarray:
     nfd = tokenizers.normalizers.NFD().normalize_str
     after_high = _map_each(nfd, before=_HIGH)
     before_low = _map_each(nfd, behind=_LOW)
-    return np.array(
-        [
-            len(high) > 1 and high[-1] == _HIGH or len(low) > 1 and low[0] == _LOW
-            for high, low in zip(after_high, before_low, strict=True)
-        ]
-    )
+    return (after_high.last() == ord(_HIGH)) | (before_low.first() == ord(_LOW))
 
 
 def _pre_tokenizer_classes(
@@ -177,8 +207,7 @@ def _pre_tokenizer_classes(
     is_space = np.zeros(_CODE_POINTS, dtype=bool)
     is_alone = np.zeros(_CODE_POINTS, dtype=bool)
     for begin in range(0, _CODE_POINTS, _BLOCK):
-        block = range(begin, begin + _BLOCK)
-        letters = "a".join("a" if c in _SURROGATES else chr(c) for c in block)
+        letters = "a".join(map(chr, _askable(begin)))
         text = f"a{letters}a"  # the code points are the odd characters
         kept = np.zeros(len(text), dtype=bool)
         alone = np.zeros(len(text), dtype=bool)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from preprocess import sentences
+from preprocess.compiled.integers import signed
 from preprocess.kernels import kernel
 
 OTHER, HARD, SOFT, CLOSER, SPACE = range(5)
@@ -42,5 +43,5 @@ def advance(state: int, character_class: int) -> tuple[int, bool]:
         state: NORMAL at the start of a document.
         character_class: from `character_classes`.
     """
-    step = np.int64(_STEPS[state, character_class])
+    step = signed(_STEPS[state, character_class])
     return step & 3, step >= _BOUNDARY

@@ -32,7 +32,7 @@ def cached_tables(name: str, key: str, build: Callable[[], Tables]) -> Tables:
         key: a hash of everything that they are built from.
         build: makes them.
     """
-    path = cache_folder("tables") / f"{name}-{key}.tables"
+    path = cache_folder("tables") / f"{name}-{content_key(key.encode(), *_code())}.tables"
     tables = _load(path)
     if tables is not None:
         return tables
@@ -49,6 +49,17 @@ def content_key(*parts: bytes) -> str:
         digest.update(len(part).to_bytes(8, "little"))
         digest.update(part)
     return digest.hexdigest()
+
+
+def _code() -> list[bytes]:
+    """The sources that tables are made by, so that an edit makes new ones."""
+    package = Path(__file__).parent
+    sources = [
+        *package.glob("*.py"),
+        package.parent / "unicode.py",
+        package.parent / "sentences.py",
+    ]
+    return [source.read_bytes() for source in sorted(sources)]
 
 
 def _load(path: Path) -> Tables | None:

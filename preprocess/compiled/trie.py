@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from preprocess.compiled.integers import signed
 from preprocess.kernels import kernel
 
 _PATIENCE = 100
@@ -39,29 +40,31 @@ def find(labels: np.ndarray, bases: np.ndarray, word: np.ndarray, begin: int, en
         begin: first symbol.
         end: behind the last symbol, above `begin`.
     """
-    cell = np.int64(0)
-    base = np.int64(0)
+    cell = 0
+    base = 0
     for index in range(begin, end):
-        symbol = np.int64(word[index])
+        symbol = signed(word[index])
         cell = base + symbol
         if labels[cell] != symbol:
             return -1
-        base = np.int64(bases[cell])
+        base = signed(bases[cell])
         if base == 0 and index + 1 < end:
             return -1
     return cell
 
 
-def build_trie(words: Sequence[Sequence[int]]) -> Trie:
+def build_trie(words: Sequence[str]) -> Trie:
     """Build a trie.
 
     Args:
-        words: distinct, not empty, of symbols from 1 up.
+        words: distinct, not empty; their symbols are the code points of their characters, which
+            need not be those of the text that they stand for.
     """
-    order = sorted(range(len(words)), key=lambda index: words[index])
+    order = sorted(range(len(words)), key=words.__getitem__)
     lengths = np.array([len(words[index]) for index in order], dtype=np.int64)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    symbols = np.array([s for index in order for s in words[index]], dtype=np.int64)
+    joined = "".join([words[index] for index in order]).encode("utf-32-le", "surrogatepass")
+    symbols = np.frombuffer(joined, dtype="<u4").astype(np.int64)
     highest = int(symbols.max(initial=1))
     nodes = _enumerate_nodes(symbols, offsets)
     node_symbols, first_child, word_nodes = nodes

@@ -2,7 +2,11 @@
 
 import numpy as np
 
+from preprocess.compiled.integers import signed
 from preprocess.kernels import kernel
+
+BYTES_OF_CHARACTER = np.repeat([1, 2, 3, 4], [0x80, 0x780, 0xF800, 0x100000])
+"""What each code point takes in UTF-8, int64 `[0x110000]`."""
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
@@ -15,16 +19,16 @@ def decode(data: np.ndarray, position: int) -> tuple[int, int]:
         data: uint8 `[bytes]`, valid UTF-8 (RFC 3629).
         position: index of a first byte.
     """
-    lead = np.int64(data[position])
+    lead = signed(data[position])
     if lead < 0x80:
         return lead, position + 1
-    second = np.int64(data[position + 1]) & 0x3F
+    second = signed(data[position + 1]) & 0x3F
     if lead < 0xE0:
         return (lead & 0x1F) << 6 | second, position + 2
-    third = np.int64(data[position + 2]) & 0x3F
+    third = signed(data[position + 2]) & 0x3F
     if lead < 0xF0:
         return (lead & 0x0F) << 12 | second << 6 | third, position + 3
-    fourth = np.int64(data[position + 3]) & 0x3F
+    fourth = signed(data[position + 3]) & 0x3F
     return (lead & 0x07) << 18 | second << 12 | third << 6 | fourth, position + 4
 
 

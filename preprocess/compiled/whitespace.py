@@ -6,6 +6,7 @@ between two Han characters is a mark, not text.
 
 import numpy as np
 
+from preprocess.compiled.integers import signed
 from preprocess.compiled.normalizer import HAN_BIT, WHITE_SPACE_BIT
 from preprocess.compiled.utf8 import decode, previous
 from preprocess.kernels import kernel
@@ -60,15 +61,15 @@ def mark_words(
     Returns:
         the number of characters.
     """
-    before = np.int64(WHITE_SPACE_BIT)  # entry of the character before
+    before = WHITE_SPACE_BIT  # entry of the character before
     if begin > document:
         code_point, _ = decode(data, previous(data, begin))
-        before = np.int64(entries[code_point])
+        before = signed(entries[code_point])
     position = begin
     length = 0
     while position < end:
         code_point, behind = decode(data, position)
-        entry = np.int64(entries[code_point])
+        entry = signed(entries[code_point])
         if not entry & WHITE_SPACE_BIT:
             marks[length] = BEGINS if before & WHITE_SPACE_BIT else 0
             length += 1
@@ -89,5 +90,5 @@ def mark_words(
             code_point, _ = decode(data, position)
             if entries[code_point] & HAN_BIT:
                 marks[run:length] = REMOVED
-        before = np.int64(WHITE_SPACE_BIT)
+        before = WHITE_SPACE_BIT
     return length

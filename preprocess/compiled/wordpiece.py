@@ -4,49 +4,29 @@ from typing import NamedTuple
 
 import numpy as np
 
+from preprocess.compiled.integers import signed
 from preprocess.compiled.trie import build_trie
 from preprocess.kernels import kernel
 
 _CONTINUATION = 1
 """The symbol that stands for the prefix `##` in the trie; characters follow from 2."""
 _PREFIX = "##"
+LABEL, BASE, ID = range(3)
+"""Columns of a cell."""
 
 
 class WordPieceTables(NamedTuple):
     """A vocabulary as a trie."""
 
-    labels: np.ndarray
-    """uint16 or uint32 `[cells]`, see `trie`."""
-    bases: np.ndarray
-    """int32 `[cells]`."""
-    ids: np.ndarray
-    """int32 `[cells]`, the id of the entry that ends there, or -1."""
+    cells: np.ndarray
+    """int32 `[cells, 3]`: label (-1 for none) and base, see `trie`; the id of the entry that ends
+    there, or -1."""
     continuation: int
     """Base of the node from which pieces that continue a word start; 0 if there are none."""
     unknown: int
     """Id of the unknown token."""
     longest_word: int
     """Characters above which a word is unknown."""
-
-
-class Word(NamedTuple):
-    """Scratch for the word that is being read."""
-
-    symbols: np.ndarray
-    """uint32 `[longest_word + 1]`."""
-    breaks: np.ndarray
-    """bool `[longest_word + 2]`, a sentence begins at this character; all false between words."""
-
-
-class Tokens(NamedTuple):
-    """Where tokens are written, long enough for all of them."""
-
-    ids: np.ndarray
-    """uint16 or uint32."""
-    word_starts: np.ndarray
-    """bool."""
-    sentence_starts: np.ndarray
-    """bool."""
 
 
 def wordpiece_arrays(
@@ -62,55 +42,70 @@ def wordpiece_arrays(
     symbols = np.zeros(0x110000, dtype=np.int64)
     symbols[alphabet] = np.arange(len(alphabet)) + 2
     whole_words = np.full(0x110000, vocabulary[unknown], dtype=np.int64)
-    words: dict[tuple[int, ...], int] = {}
+    spelling = {code_point: chr(symbols[code_point]) for code_point in alphabet}
+    words: dict[str, int] = {}
     for token, token_id in vocabulary.items():
-        spelled = tuple(symbols[[ord(c) for c in token]].tolist()) if token else ()
+        spelled = token.translate(spelling)
         if len(token) == 1:
             whole_words[ord(token)] = token_id
         if token:
             words[spelled] = token_id
         if token.startswith(_PREFIX) and len(token) > len(_PREFIX):
-            words[(_CONTINUATION, *spelled[len(_PREFIX) :])] = token_id
+            words[chr(_CONTINUATION) + spelled[len(_PREFIX) :]] = token_id
     trie = build_trie(list(words))
-    ids = np.full(len(trie.labels), -1, dtype=np.int32)
-    ids[trie.ends] = list(words.values())
+    cells = np.full((len(trie.labels), 3), -1, dtype=np.int32)
+    used = trie.labels != np.iinfo(trie.labels.dtype).max
+    cells[used, LABEL] = trie.labels[used]
+    cells[:, BASE] = trie.bases
+    cells[trie.ends, ID] = list(words.values())
     has_pieces = trie.labels[_CONTINUATION] == _CONTINUATION
     continuation = int(trie.bases[_CONTINUATION]) if has_pieces else 0
     scalars = np.array([continuation, vocabulary[unknown], longest_word], dtype=np.int64)
-    arrays = {"labels": trie.labels, "bases": trie.bases, "ids": ids, "scalars": scalars}
-    return arrays, symbols, whole_words
+    return {"cells": cells, "scalars": scalars}, symbols, whole_words
 
 
 def wordpiece_tables(arrays: dict[str, np.ndarray]) -> WordPieceTables:
     """The tables, from the arrays of `wordpiece_arrays` or their copy on disk."""
     continuation, unknown, longest_word = (int(value) for value in arrays["scalars"])
-    return WordPieceTables(
-        arrays["labels"], arrays["bases"], arrays["ids"], continuation, unknown, longest_word
-    )
+    return WordPieceTables(arrays["cells"], continuation, unknown, longest_word)
+
+
+# Kernels that run once a word take plain arrays: an array that is taken out of a tuple is counted as
+# a reference, which costs more than the work.
 
 
 @kernel
 def emit_word(
-    tables: WordPieceTables,
-    word: Word,
+    cells: np.ndarray,
+    continuation: int,
+    unknown: int,
+    symbols: np.ndarray,
+    breaks: np.ndarray,
     length: int,
     begins: bool,
     sentence: bool,
     broken: bool,
-    tokens: Tokens,
+    ids: np.ndarray,
+    word_starts: np.ndarray,
+    sentence_starts: np.ndarray,
     at: int,
 ) -> tuple[int, bool]:
     """Write the pieces of one word.
 
     Args:
-        tables: the vocabulary.
-        word: its characters; `breaks` is cleared.
-        length: number of characters; any number above `longest_word` means too many.
+        cells: of `WordPieceTables`, like the next two.
+        continuation: base of pieces that continue a word.
+        unknown: id of the unknown token.
+        symbols: uint32 `[longest_word + 1]`, the word.
+        breaks: bool `[longest_word + 2]`, a sentence begins at this character; cleared.
+        length: number of characters, `longest_word + 1` or more if there are too many.
         begins: a word of the segmenter begins at its first character.
         sentence: its first token starts a sentence.
         broken: whether any of `breaks` is set.
-        tokens: where to write.
-        at: where to begin.
+        ids: uint16 or uint32, written to.
+        word_starts: bool, written to.
+        sentence_starts: bool, written to.
+        at: where to begin to write.
 
     Returns:
         the end of what was written; whether a sentence begins within the word, behind the first
@@ -118,49 +113,52 @@ def emit_word(
     """
     first = at
     start = 0
-    if length > tables.longest_word:
+    if length >= len(symbols):
         start = length
         at += 1
-        tokens.ids[first] = tables.unknown
+        ids[first] = unknown
     while start < length:
-        token, end = _longest_match(tables, word.symbols, start, length)
+        token, end = _longest_match(cells, continuation, symbols, start, length)
         if token < 0:
             at = first + 1
-            tokens.ids[first] = tables.unknown
+            ids[first] = unknown
             break
-        tokens.ids[at] = token
-        tokens.word_starts[at] = False
-        tokens.sentence_starts[at] = False
+        ids[at] = token
+        word_starts[at] = False
+        sentence_starts[at] = False
         at += 1
         start = end
-    tokens.word_starts[first] = begins or sentence
-    tokens.sentence_starts[first] = sentence
+    word_starts[first] = begins or sentence
+    sentence_starts[first] = sentence
     if not broken:
         return at, False
-    return at, _break_sentences(tables, word, length, tokens, first, at)
+    left = _break_sentences(
+        cells, continuation, symbols, breaks, length, word_starts, sentence_starts, first, at
+    )
+    return at, left
 
 
 @kernel
 def _longest_match(
-    tables: WordPieceTables, symbols: np.ndarray, start: int, length: int
+    cells: np.ndarray, continuation: int, symbols: np.ndarray, start: int, length: int
 ) -> tuple[int, int]:
     """Id (-1 for none) and end of the longest entry that matches at `start`."""
     token = -1
     end = start
-    base = np.int64(0)
+    base = 0
     if start > 0:
-        base = np.int64(tables.continuation)
+        base = continuation
         if base == 0:
             return token, end
     for index in range(start, length):
-        symbol = np.int64(symbols[index])
+        symbol = signed(symbols[index])
         cell = base + symbol
-        if tables.labels[cell] != symbol:
+        if cells[cell, LABEL] != symbol:
             break
-        if tables.ids[cell] >= 0:
-            token = np.int64(tables.ids[cell])
+        if cells[cell, ID] >= 0:
+            token = signed(cells[cell, ID])
             end = index + 1
-        base = np.int64(tables.bases[cell])
+        base = signed(cells[cell, BASE])
         if base == 0:
             break
     return token, end
@@ -168,24 +166,32 @@ def _longest_match(
 
 @kernel
 def _break_sentences(
-    tables: WordPieceTables, word: Word, length: int, tokens: Tokens, first: int, last: int
+    cells: np.ndarray,
+    continuation: int,
+    symbols: np.ndarray,
+    breaks: np.ndarray,
+    length: int,
+    word_starts: np.ndarray,
+    sentence_starts: np.ndarray,
+    first: int,
+    last: int,
 ) -> bool:
     """Start sentences at the pieces `first` to `last` of a word that holds boundaries."""
     start = 0
     index = 1  # of the first boundary not yet dealt with
-    end = min(length, tables.longest_word + 1) + 1
+    end = min(length, len(symbols)) + 1
     if last - first > 1:
         for at in range(first, last):
             seen = False
             while index <= start:
-                seen |= word.breaks[index]
+                seen |= breaks[index]
                 index += 1
             if seen:
-                tokens.word_starts[at] = True
-                tokens.sentence_starts[at] = True
-            _, start = _longest_match(tables, word.symbols, start, length)
+                word_starts[at] = True
+                sentence_starts[at] = True
+            _, start = _longest_match(cells, continuation, symbols, start, length)
     left = False
     for rest in range(index, end):
-        left |= word.breaks[rest]
-    word.breaks[:end] = False
+        left |= breaks[rest]
+    breaks[:end] = False
     return left
