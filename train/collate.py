@@ -255,13 +255,13 @@ def _place_special(target, ids, at):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _count_up(target):  # type: ignore[no-untyped-def]
+def count_up(target):  # type: ignore[no-untyped-def]
     for i in range(len(target)):
         target[i] = i
 
 
 @kernel
-def _place_row(table, r, at, settings, prefix, middle, suffix, input_ids, types):  # type: ignore[no-untyped-def]
+def place_row(table, r, at, settings, prefix, middle, suffix, input_ids, types):  # type: ignore[no-untyped-def]
     """Write row `r` of the table with its special tokens at `at`; returns where it ends."""
     wide = settings[WIDE] != 0
     begin = at
@@ -317,10 +317,10 @@ def collate_rows(table, settings, runs, ids, special, scratch, size, buffers):  
         attention_mask[0] = 1
     for r in range(len(table)):
         begin = r * stride if stride else end
-        end = _place_row(
+        end = place_row(
             table, r, begin, settings, prefix, middle, suffix, input_ids, token_type_ids
         )
-        _count_up(position_ids[begin:end])
+        count_up(position_ids[begin:end])
         row = np.uint64(table[r, ROW])
         split, length = table[r, TOKENS_A], table[r, TOKENS_A] + table[r, TOKENS_B]
         _append_bits(starts, 0, table[r, BITS_A], split)
