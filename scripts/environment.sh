@@ -1,0 +1,34 @@
+# Sourced by the other scripts: gives them a Python environment with wholeword installed.
+#
+# An active virtual environment is used as it is; otherwise .venv is made. A torch that is there and
+# new enough stays, whatever its build. What was installed is remembered by a hash of what asked for
+# it, so a second run installs nothing.
+
+use_environment() {  # $1: extras, such as "[dev]"
+  local extras=$1 python=${PYTHON:-python3}
+  if [ -z "${VIRTUAL_ENV:-}" ]; then
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+      echo "error: $("$python" --version) is too old; install Python 3.11 or newer, or set PYTHON" >&2
+      return 1
+    }
+    [ -x .venv/bin/python ] || "$python" -m venv .venv || return 1
+    # shellcheck disable=SC1091
+    . .venv/bin/activate
+  fi
+  local stamp="$VIRTUAL_ENV/.wholeword$extras"
+  local wanted
+  wanted=$(cat setup.py constraints.txt | python -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest(), end="")')
+  if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted$PWD" ]; then
+    return 0
+  fi
+  echo "installing wholeword$extras into $VIRTUAL_ENV"
+  local constraints="$VIRTUAL_ENV/constraints.txt"
+  if python -c 'import re, sys, torch; sys.exit(tuple(map(int, re.findall(r"\d+", torch.__version__)[:2])) < (2, 10))' 2>/dev/null; then
+    grep -v '^torch==' constraints.txt > "$constraints"
+  else
+    cp constraints.txt "$constraints"
+    pip install --quiet --disable-pip-version-check "$(grep '^torch==' constraints.txt)" || return 1
+  fi
+  pip install --quiet --disable-pip-version-check -c "$constraints" -e ".$extras" || return 1
+  printf %s "$wanted$PWD" > "$stamp"
+}
