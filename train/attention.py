@@ -59,9 +59,17 @@ def packed_attention(
     Returns:
         `[1, T, heads, head_dim]`, and None for the attention weights.
     """
-    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
+    if query.is_cuda and has_varlen_kernel(
+        query.dtype, query.shape[-1], torch.cuda.get_device_capability(query.device)
+    ):
         return _varlen(query, key, value, cu_seqlens, max_seqlen, scaling, sliding_window), None
     return _row_by_row(query, key, value, cu_seqlens, scaling, sliding_window), None
+
+
+def has_varlen_kernel(dtype: torch.dtype, head_dim: int, capability: tuple[int, int]) -> bool:
+    """Return whether flash attention takes these states on a GPU of this compute capability."""
+    low = dtype in (torch.float16, torch.bfloat16)
+    return low and head_dim % 8 == 0 and head_dim <= 256 and capability >= (8, 0)
 
 
 def _varlen(

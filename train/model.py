@@ -9,6 +9,7 @@ positions before the language-model head, so that logits are `[1, M, V]` instead
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -309,7 +310,7 @@ def model_inputs(
     else:
         cut = device.type == "cpu" and not static
         arrays = _packed_arrays(batch, position_offset(model), cut)
-    if "token_type_ids" not in inspect.signature(model.forward).parameters:
+    if not _accepts(type(model), "token_type_ids"):
         del arrays["token_type_ids"]
     if batch.pair_labels is not None:
         arrays["row_starts"] = _row_starts(batch, static)
@@ -321,6 +322,12 @@ def model_inputs(
         if static:
             inputs["cu_seqlens"] = _to_device(_repeat_last(arrays["cu_seqlens"]), device)
     return inputs
+
+
+@functools.cache
+def _accepts(model_class: type[PreTrainedModel], name: str) -> bool:
+    """Return whether the model's forward names this argument."""
+    return name in inspect.signature(model_class.forward).parameters
 
 
 def mlm_labels(batch: MicroBatch, device: torch.device, *, static: bool = False) -> Tensor:

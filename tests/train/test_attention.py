@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from train import attention
-from train.attention import packed_attention
+from train.attention import has_varlen_kernel, packed_attention
 
 HEADS, DIM = 3, 8
 
@@ -69,3 +69,11 @@ def test_bf16_keeps_scores_in_fp32():
     expected = plain(*(s.float() for s in states), [40], None, None)
     assert output.dtype == torch.bfloat16
     assert ((output.float() - expected).norm() / expected.norm()) < 4e-3
+
+
+def test_varlen_kernel_needs_ampere_and_low_precision():
+    assert has_varlen_kernel(torch.float16, 64, (8, 0))
+    assert has_varlen_kernel(torch.bfloat16, 64, (9, 0))
+    assert not has_varlen_kernel(torch.float32, 64, (9, 0))
+    assert not has_varlen_kernel(torch.float16, 64, (7, 5))
+    assert not has_varlen_kernel(torch.float16, 20, (9, 0))
