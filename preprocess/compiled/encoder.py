@@ -29,6 +29,7 @@ from preprocess.compiled.normalizer import (
 )
 from preprocess.compiled.sentences import NORMAL, advance
 from preprocess.compiled.tables import Tables, cached_tables, content_key
+from preprocess.compiled.unmanaged import unmanaged
 from preprocess.compiled.utf8 import BYTES_OF_CHARACTER, decode, previous
 from preprocess.compiled.wordpiece import WordPieceTables, emit_word, wordpiece_tables
 from preprocess.encoders import EncodedDocuments, Encoder, EncoderSpec, id_dtype, make_encoder
@@ -49,6 +50,21 @@ class EncoderTables(NamedTuple):
     jieba: JiebaTables
     characters: CharacterTables
     wordpiece: WordPieceTables
+
+
+class Scratch(NamedTuple):
+    """What the kernel works in."""
+
+    scores: np.ndarray
+    """float64, of jieba's `score_window` elements."""
+    symbols: np.ndarray
+    """uint16 `[characters of a chunk + 1]`; a chunk may be a whole document."""
+    marks: np.ndarray
+    """uint8 `[characters of a chunk]`."""
+    word: np.ndarray
+    """uint32 `[longest_word + 1]`, symbols of the word that is being read."""
+    breaks: np.ndarray
+    """bool `[longest_word + 2]`, whether a sentence begins at a character of it; false at first."""
 
 
 def unsupported_reason(tokenizer_json: str, segmenter: SegmenterSpec) -> str | None:
@@ -109,7 +125,15 @@ class CompiledEncoder:
         offsets = np.zeros(len(documents) + 1, dtype=np.int64)
         left_over = np.zeros(len(documents), dtype=bool)
         end = _encode_documents(
-            self._tables, data, text_offsets, ids, word_starts, sentence_starts, offsets, left_over
+            self._tables,
+            _scratch(self._tables, int(np.diff(text_offsets).max(initial=0))),
+            data,
+            text_offsets,
+            ids,
+            word_starts,
+            sentence_starts,
+            offsets,
+            left_over,
         )
         encoded = EncodedDocuments(ids[:end], word_starts[:end], sentence_starts[:end], offsets, {})
         if left_over.any():
@@ -187,6 +211,19 @@ def _build(tokenizer_json: str) -> Tables:
     }
 
 
+def _scratch(tables: EncoderTables, longest_document: int) -> Scratch:
+    """Scratch for documents of a length in bytes; what is not used of it takes no memory."""
+    size = longest_document + 1 if tables.kind != _NONE else 1
+    longest_word = tables.wordpiece.longest_word
+    return Scratch(
+        scores=np.empty(jieba.score_window(tables.jieba.longest_word)),
+        symbols=np.empty(size, np.uint16),
+        marks=np.empty(size, np.uint8),
+        word=np.empty(longest_word + 1, np.uint32),
+        breaks=np.zeros(longest_word + 2, np.bool_),
+    )
+
+
 def _no_jieba() -> JiebaTables:
     """Empty tables for segmenters that read none."""
 
@@ -207,9 +244,11 @@ def _no_jieba() -> JiebaTables:
     )
 
 
+@unmanaged
 @kernel
 def _encode_documents(
     tables: EncoderTables,
+    scratch: Scratch,
     data: np.ndarray,
     text_offsets: np.ndarray,
     ids: np.ndarray,
@@ -222,6 +261,7 @@ def _encode_documents(
 
     Args:
         tables: everything about tokenizer and segmenter.
+        scratch: for documents of this length.
         data: uint8, valid UTF-8.
         text_offsets: int64 `[documents + 1]`, into `data`.
         ids: uint16 or uint32, written to; like the next two, with room for every normalized
@@ -235,18 +275,14 @@ def _encode_documents(
     Returns:
         the number of tokens.
     """
-    # Taken out of the tuples here, once: see the note in `wordpiece`.
     entries, sequences = tables.characters.entries, tables.characters.sequences
     wordpiece = tables.wordpiece
     cells, continuation, unknown = wordpiece.cells, wordpiece.continuation, wordpiece.unknown
-    word = np.empty(wordpiece.longest_word + 1, np.uint32)
-    breaks = np.zeros(wordpiece.longest_word + 2, np.bool_)
-    jieba_tables = tables.jieba
     at = 0
     for document in range(len(left_over)):
         end = _encode_document(
             tables.kind,
-            jieba_tables,
+            tables.jieba,
             entries,
             sequences,
             cells,
@@ -255,8 +291,11 @@ def _encode_documents(
             data,
             text_offsets[document],
             text_offsets[document + 1],
-            word,
-            breaks,
+            scratch.scores,
+            scratch.symbols,
+            scratch.marks,
+            scratch.word,
+            scratch.breaks,
             ids,
             word_starts,
             sentence_starts,
@@ -264,13 +303,14 @@ def _encode_documents(
         )
         if end < 0:
             left_over[document] = True
-            breaks[:] = False
+            scratch.breaks[:] = False
         else:
             at = end
         offsets[document + 1] = at
     return at
 
 
+@unmanaged
 @kernel
 def _encode_document(
     segmenter: int,
@@ -283,6 +323,9 @@ def _encode_document(
     data: np.ndarray,
     begin: int,
     end: int,
+    scores: np.ndarray,
+    symbols: np.ndarray,
+    marks: np.ndarray,
     word: np.ndarray,
     breaks: np.ndarray,
     ids: np.ndarray,
@@ -292,17 +335,13 @@ def _encode_document(
 ) -> int:
     """Encode `data[begin:end]`, a document, in one pass over its bytes.
 
-    The arguments are those of `_encode_documents`, what its tables hold, and two of scratch: `word`
-    (uint32, the symbols of the word that is being read) and `breaks` (bool, which of them a
-    sentence begins at).
+    The arguments are those of `_encode_documents` and what its tuples hold.
 
     Returns:
         the end of what was written, or -1 if re-ordered marks need the reference encoder.
     """
     longest = len(word) - 1
     segmented = segmenter != _NONE
-    symbols = np.empty(0, np.uint16)
-    marks = np.empty(0, np.uint8)
     chunk_end = begin if segmented else end
     character = 0  # index into marks
     state = NORMAL
@@ -315,11 +354,8 @@ def _encode_document(
     while position < end:
         if position >= chunk_end:
             chunk_end = _chunk_end(segmenter, jieba_tables, entries, data, position, end)
-            if chunk_end - position + 1 > len(marks):
-                symbols = np.empty(chunk_end - position + 1, np.uint16)
-                marks = np.empty(chunk_end - position + 1, np.uint8)
             if segmenter == _JIEBA:
-                jieba.mark_words(jieba_tables, data, position, chunk_end, symbols, marks)
+                jieba.mark_words(jieba_tables, data, position, chunk_end, scores, symbols, marks)
             else:
                 whitespace.mark_words(entries, data, begin, position, chunk_end, end, marks)
             character = 0
@@ -423,6 +459,7 @@ def _encode_document(
     return at
 
 
+@unmanaged
 @kernel
 def _chunk_end(
     segmenter: int,
@@ -440,6 +477,7 @@ def _chunk_end(
     return whitespace.chunk_end(entries, data, position + _CHUNK, end)
 
 
+@unmanaged
 @kernel
 def _can_reorder(
     entries: np.ndarray, data: np.ndarray, begin: int, here: int, behind: int, end: int

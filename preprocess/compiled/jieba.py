@@ -15,6 +15,7 @@ import numpy as np
 
 from preprocess.compiled.integers import signed
 from preprocess.compiled.trie import find
+from preprocess.compiled.unmanaged import unmanaged
 from preprocess.compiled.utf8 import decode
 from preprocess.kernels import kernel
 
@@ -59,6 +60,12 @@ class JiebaTables(NamedTuple):
     hmm: bool
 
 
+def score_window(longest_word: int) -> int:
+    """The lowest power of two above the length of the longest word."""
+    return 1 << longest_word.bit_length()
+
+
+@unmanaged
 @kernel
 def chunk_end(table: np.ndarray, data: np.ndarray, position: int, end: int) -> int:
     """The first place from `position` on where text may be cut without changing words.
@@ -79,12 +86,14 @@ def chunk_end(table: np.ndarray, data: np.ndarray, position: int, end: int) -> i
     return position
 
 
+@unmanaged
 @kernel
 def mark_words(
     tables: JiebaTables,
     data: np.ndarray,
     begin: int,
     end: int,
+    scores: np.ndarray,
     symbols: np.ndarray,
     marks: np.ndarray,
 ) -> int:
@@ -95,21 +104,17 @@ def mark_words(
         data: uint8, valid UTF-8.
         begin: first byte of the text.
         end: behind its last byte.
+        scores: scratch, float64, of `score_window` elements.
         symbols: scratch, uint16 `[characters + 1]`.
         marks: uint8 `[characters]`, set to 1 where a word begins, else 0.
 
     Returns:
         the number of characters.
     """
-    # Plain arrays for what runs once a block: taking them out of the tuple there would cost much.
     labels, bases, weights, forced = tables.labels, tables.bases, tables.weights, tables.forced
     emissions, transitions = tables.emissions, tables.transitions
     length = _read_symbols(tables.symbols, data, begin, end, symbols, marks)
     symbols[length] = 0
-    window = 1
-    while window <= tables.longest_word:
-        window *= 2
-    scores = np.empty(window, np.float64)
     first = 0
     while first < length:
         if symbols[first] == 0:
@@ -131,6 +136,7 @@ def mark_words(
     return length
 
 
+@unmanaged
 @kernel
 def _read_symbols(
     table: np.ndarray,
@@ -154,6 +160,7 @@ def _read_symbols(
     return length
 
 
+@unmanaged
 @kernel
 def _find_route(
     labels: np.ndarray,
@@ -176,7 +183,7 @@ def _find_route(
         symbols: text; 0 at `last`.
         first: first character of the block.
         last: behind its last one.
-        scores: scratch, float64, a power of two above `longest_word`; a ring, because jieba's
+        scores: scratch, float64, as many as `score_window` says; a ring, because jieba's
             score of a character depends on those within a word's reach only.
         lengths: uint8, set to the length of the best word.
     """
@@ -208,6 +215,7 @@ def _find_route(
         lengths[here] = length
 
 
+@unmanaged
 @kernel
 def _follow(symbols: np.ndarray, first: int, last: int, marks: np.ndarray) -> None:
     """`__cut_DAG_NO_HMM`: single letters and digits that follow each other are one word.
@@ -234,6 +242,7 @@ def _follow(symbols: np.ndarray, first: int, last: int, marks: np.ndarray) -> No
         here += length
 
 
+@unmanaged
 @kernel
 def _follow_with_hmm(
     labels: np.ndarray,
@@ -278,6 +287,7 @@ def _follow_with_hmm(
             here += length
 
 
+@unmanaged
 @kernel
 def _cut_run(
     labels: np.ndarray,
@@ -316,6 +326,7 @@ def _cut_run(
             marks[word + 1 : here] = 0
 
 
+@unmanaged
 @kernel
 def _skip_number(symbols: np.ndarray, begin: int, end: int) -> int:
     r"""The end of a match of `[a-zA-Z0-9]+(?:\.\d+)?%?` at `begin`; `begin` if there is none."""
@@ -335,6 +346,7 @@ def _skip_number(symbols: np.ndarray, begin: int, end: int) -> int:
     return here
 
 
+@unmanaged
 @kernel
 def _viterbi(
     emissions: np.ndarray,
@@ -387,6 +399,7 @@ def _viterbi(
     marks[begin] = 1
 
 
+@unmanaged
 @kernel
 def _split_forced(
     labels: np.ndarray,

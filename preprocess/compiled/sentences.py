@@ -4,6 +4,7 @@ import numpy as np
 
 from preprocess import sentences
 from preprocess.compiled.integers import signed
+from preprocess.compiled.unmanaged import unmanaged
 from preprocess.kernels import kernel
 
 OTHER, HARD, SOFT, CLOSER, SPACE = range(5)
@@ -35,6 +36,7 @@ def character_classes() -> np.ndarray:
     return classes
 
 
+@unmanaged
 @kernel
 def advance(state: int, character_class: int) -> tuple[int, bool]:
     """The state behind a character, and whether a sentence begins at it.

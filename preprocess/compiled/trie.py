@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from preprocess.compiled.integers import signed
+from preprocess.compiled.unmanaged import unmanaged
 from preprocess.kernels import kernel
 
 _PATIENCE = 100
@@ -29,6 +30,7 @@ class Trie(NamedTuple):
     """int32 `[words]`, the cell where each word ends, in the order given."""
 
 
+@unmanaged
 @kernel
 def find(labels: np.ndarray, bases: np.ndarray, word: np.ndarray, begin: int, end: int) -> int:
     """The cell that `word[begin:end]` leads to, or -1.

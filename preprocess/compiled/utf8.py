@@ -3,6 +3,7 @@
 import numpy as np
 
 from preprocess.compiled.integers import signed
+from preprocess.compiled.unmanaged import unmanaged
 from preprocess.kernels import kernel
 
 BYTES_OF_CHARACTER = np.repeat([1, 2, 3, 4], [0x80, 0x780, 0xF800, 0x100000])
@@ -11,6 +12,7 @@ BYTES_OF_CHARACTER = np.repeat([1, 2, 3, 4], [0x80, 0x780, 0xF800, 0x100000])
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
+@unmanaged
 @kernel
 def decode(data: np.ndarray, position: int) -> tuple[int, int]:
     """The code point at a byte position, and the position of the next one.
@@ -32,6 +34,7 @@ def decode(data: np.ndarray, position: int) -> tuple[int, int]:
     return (lead & 0x07) << 18 | second << 12 | third << 6 | fourth, position + 4
 
 
+@unmanaged
 @kernel
 def previous(data: np.ndarray, position: int) -> int:
     """The position of the first byte of the character that ends before `position`.

@@ -8,6 +8,7 @@ import numpy as np
 
 from preprocess.compiled.integers import signed
 from preprocess.compiled.normalizer import HAN_BIT, WHITE_SPACE_BIT
+from preprocess.compiled.unmanaged import unmanaged
 from preprocess.compiled.utf8 import decode, previous
 from preprocess.kernels import kernel
 
@@ -17,6 +18,7 @@ REMOVED = 2
 """This character is not part of the text."""
 
 
+@unmanaged
 @kernel
 def chunk_end(entries: np.ndarray, data: np.ndarray, position: int, end: int) -> int:
     """The first place from `position` on that is not within a run of white space.
@@ -37,6 +39,7 @@ def chunk_end(entries: np.ndarray, data: np.ndarray, position: int, end: int) ->
     return position
 
 
+@unmanaged
 @kernel
 def mark_words(
     entries: np.ndarray,

@@ -6,6 +6,7 @@ import numpy as np
 
 from preprocess.compiled.integers import signed
 from preprocess.compiled.trie import build_trie
+from preprocess.compiled.unmanaged import unmanaged
 from preprocess.kernels import kernel
 
 _CONTINUATION = 1
@@ -70,10 +71,7 @@ def wordpiece_tables(arrays: dict[str, np.ndarray]) -> WordPieceTables:
     return WordPieceTables(arrays["cells"], continuation, unknown, longest_word)
 
 
-# Kernels that run once a word take plain arrays: an array that is taken out of a tuple is counted as
-# a reference, which costs more than the work.
-
-
+@unmanaged
 @kernel
 def emit_word(
     cells: np.ndarray,
@@ -138,6 +136,7 @@ def emit_word(
     return at, left
 
 
+@unmanaged
 @kernel
 def _longest_match(
     cells: np.ndarray, continuation: int, symbols: np.ndarray, start: int, length: int
@@ -164,6 +163,7 @@ def _longest_match(
     return token, end
 
 
+@unmanaged
 @kernel
 def _break_sentences(
     cells: np.ndarray,
