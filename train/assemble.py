@@ -16,7 +16,7 @@ from train.checkpoint import Progress
 from train.ds_config import Plan, detect_hardware, make_plan, read_config
 from train.fitting import Vocabulary
 from train.health import Health
-from train.loader import Cursor, LoaderOptions, Step
+from train.loader import Step
 from train.metrics import MetricsLog, parameter_count
 from train.model import attention_dropout, can_pack, load_model, prepare_packed, prepare_padded
 from train.optimizer import keep_gradient_norm, parameter_groups
@@ -26,6 +26,7 @@ from train.report import Console
 from train.schedules import Schedule
 from train.shard_dataset import ShardDataset
 from train.steps import make_steps, number_of_steps
+from train.windows import Cursor, LoaderOptions
 
 
 @dataclass

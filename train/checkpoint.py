@@ -100,7 +100,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 def newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
     """The newest checkpoint without damage, and why newer ones were skipped, a line each."""
-    skipped = []
+    skipped: list[str] = []
     for checkpoint in checkpoints(folder):
         damage = find_damage(checkpoint)
         if damage is None:

@@ -189,7 +189,7 @@ class Options:
     given: frozenset[str]
 
 
-_GROUPS = (ModelOptions, DataOptions, OptimizationOptions, RunOptions)
+_GROUPS: tuple[Any, ...] = (ModelOptions, DataOptions, OptimizationOptions, RunOptions)
 
 
 def parse(arguments: list[str]) -> Options:
@@ -206,12 +206,14 @@ def parse(arguments: list[str]) -> Options:
         def error(self, message: str) -> NoReturn:
             raise WholewordError(f"command line: {message}; see --help")
 
-    parser = Parser(_GROUPS, allow_abbrev=False, prog="train/pretrain.py")
-    groups = parser.parse_args_into_dataclasses(arguments, look_for_args_file=False)
+    parser = Parser(list(_GROUPS), allow_abbrev=False, prog="train/pretrain.py")
+    model, data, optimization, run = parser.parse_args_into_dataclasses(
+        arguments, look_for_args_file=False
+    )
     for action in parser._actions:
         action.default = argparse.SUPPRESS
     given = frozenset(vars(parser.parse_args(arguments)))
-    return Options(*groups, given=given)
+    return Options(model, data, optimization, run, given)
 
 
 def flag(name: str) -> str:

@@ -26,7 +26,7 @@ from train.metrics import MetricsLog
 from train.objective import guess
 from train.optimizer import gradient_norm, set_learning_rate
 from train.options import parse
-from train.ranks import meet, report_defect, report_error
+from train.ranks import meet, quieten, report_defect, report_error
 from train.report import Window, engine_values, train_line
 from train.signals import StopRequest
 from train.steps import Totals, pack_seed
@@ -93,6 +93,7 @@ def train(run: Run, log: MetricsLog | None) -> bool:
 def main(arguments: list[str]) -> int:
     """Run a command line; returns the exit status."""
     folder = None
+    quieten()
     try:
         options = parse(arguments)
         folder = Path(options.run.output_dir)

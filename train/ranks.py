@@ -6,9 +6,11 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -46,7 +48,7 @@ class Ranks:
         torch.distributed.all_reduce(tensor)
         return tensor.tolist()
 
-    def share(self, value: object) -> object:
+    def share(self, value: Any) -> Any:
         """Rank 0's value, on every rank."""
         if self.world_size == 1:
             return value
@@ -73,6 +75,15 @@ def share_processors() -> None:
     if "OMP_NUM_THREADS" not in os.environ:
         ranks = int(os.environ.get("LOCAL_SIZE", os.environ.get("LOCAL_WORLD_SIZE", "1")))
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // ranks))
+
+
+def quieten() -> None:
+    """Keep libraries from talking over the run's own account."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import IO, Any
 
+import torch
 from transformers import PreTrainedModel
 
 from preprocess.errors import WholewordError
@@ -148,9 +149,11 @@ def write_final(
     aside, final = folder / f".writing-{FINAL}", folder / FINAL
     try:
         shutil.rmtree(aside, ignore_errors=True)
+        model.config.dtype = torch.float32
         model.save_pretrained(aside, state_dict=weights)
         shutil.copytree(tokenizer, aside, dirs_exist_ok=True)
         for file in aside.iterdir():
+            file.chmod(0o644)  # safetensors makes files that only their owner can read
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
         sync_folder(aside)

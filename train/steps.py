@@ -8,11 +8,12 @@ import xxhash
 from torch import Tensor
 
 from train.health import Health
-from train.loader import Cursor, Loader, LoaderOptions, Step, count_steps
+from train.loader import Loader, Step, count_steps
 from train.objective import Guesses, pair_count
 from train.ranks import Ranks
 from train.schedules import accumulation_at
 from train.shard_dataset import ShardDataset
+from train.windows import Cursor, LoaderOptions
 
 
 @dataclass(frozen=True)

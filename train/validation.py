@@ -1,7 +1,5 @@
 """Validation during training: the same rows with the same masks every time."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from train.assemble import Run
@@ -28,9 +26,7 @@ class Validator:
             return True
         if self._frequencies is None:
             self._frequencies = token_frequencies(run.dataset)
-        last = run.loader_options.mlm_probability[1]
-        options = replace(run.loader_options, mlm_probability=(last, last))
-        batches = evaluation_batches(run.validation, options)
+        batches = evaluation_batches(run.validation, run.loader_options)
         scores = evaluate(
             run.model, batches, self._frequencies, run.ranks, lambda: self._stop.asked
         )

@@ -1,0 +1,14 @@
+"""`python -m train`: look at what training sees and at what a model has learned."""
+
+from preprocess.console import run_command
+
+
+def main() -> None:
+    """Run the command line; its imports take seconds, in which Ctrl-C must be one line too."""
+    from train.cli import app
+
+    app()
+
+
+if __name__ == "__main__":
+    run_command(main)

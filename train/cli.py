@@ -1,0 +1,183 @@
+"""The commands of `python -m train`."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.table import Table
+from transformers import PreTrainedModel
+
+from preprocess.console import console
+from preprocess.errors import WholewordError
+from preprocess.manifest import read_manifest
+from preprocess.tokenizer import load_tokenizer
+from train import prediction
+from train.evaluation import Scores, evaluate, token_frequencies
+from train.fitting import Vocabulary
+from train.loader import evaluation_batches
+from train.model import can_pack, load_model, prepare_packed, prepare_padded
+from train.preview import preview
+from train.ranks import Ranks, quieten
+from train.shard_dataset import ShardDataset
+from train.windows import LoaderOptions
+
+app = typer.Typer(
+    help="Look at what training sees and at what a model has learned.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Model = Annotated[str, typer.Option(help="A hub id or folder, such as RUN/final.")]
+Data = Annotated[Path, typer.Option(help="Folder that build-shards wrote.")]
+Seed = Annotated[int, typer.Option(min=0, help="Decides what is masked.")]
+Share = Annotated[
+    float, typer.Option(min=0.001, max=0.999, help="Expected share of masked tokens.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Trust = Annotated[bool, typer.Option(help="Run Python code that a hub model brings along.")]
+
+
+@app.command("evaluate")
+def evaluate_command(
+    model: Model = "runs/default/final",
+    data: Data = Path("shards"),
+    part: Annotated[str, typer.Option(help="train, validation or test.")] = "validation",
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows of full length in a batch.")] = 8,
+    masking: Annotated[str, typer.Option(help="wwm, token, span or ngram.")] = "wwm",
+    mlm_probability: Share = 0.15,
+    seed: Seed = 42,
+    trust_remote_code: Trust = False,
+    as_json: Json = False,
+) -> None:
+    """Loss, perplexity and accuracies of any model on any shards that fit it."""
+    quieten()
+    dataset = ShardDataset(data, part)
+    if not len(dataset):
+        raise WholewordError(f"{data}: the {part} part has no rows; choose another --part")
+    loaded, packed = _load_for_shards(model, data, dataset, trust_remote_code)
+    options = LoaderOptions(
+        micro_batch_size=batch_size,
+        max_length=dataset.manifest.max_length,
+        seed=seed,
+        masking=masking,
+        mlm_probability=(mlm_probability, mlm_probability),
+        layout="packed" if packed else "padded",
+    )
+    frequencies = token_frequencies(ShardDataset(data, "train"))
+    ranks = Ranks(rank=0, world_size=1, device=loaded.device)
+    scores = evaluate(loaded, evaluation_batches(dataset, options), frequencies, ranks)
+    assert scores is not None  # nobody interrupts
+    if as_json:
+        print(json.dumps(scores.as_dict(), indent=2))
+    else:
+        console.print(_scores_table(f"{model} on {data}, {part}", scores))
+
+
+@app.command("predict")
+def predict_command(
+    source: Annotated[Path, typer.Option("--input", "-i", help="Text file, a sample a line.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="CSV: src, pred, mask.")],
+    model: Model = "runs/default/final",
+    segmenter: Annotated[
+        str, typer.Option(help="auto, jieba, whitespace, none, or package.module:function.")
+    ] = "auto",
+    mlm_probability: Share = 0.15,
+    seed: Seed = 42,
+    trust_remote_code: Trust = False,
+    as_json: Json = False,
+) -> None:
+    """Mask words in every line of a text and let a model fill them in."""
+    quieten()
+    lines = prediction.read_lines(source)
+    tokenizer = load_tokenizer(model)
+    loaded = _load_for_text(model, trust_remote_code)
+    encoder = prediction.encoder_for(tokenizer, segmenter)
+    found = list(prediction.predict(loaded, tokenizer, encoder, lines, mlm_probability, seed))
+    prediction.write_csv(output, found)
+    summary = prediction.summarize(found)
+    if as_json:
+        print(json.dumps(asdict(summary), indent=2))
+        return
+    console.print(
+        f"{output}: {summary.lines:,} lines, exact match {summary.exact_match:.1%}, "
+        f"token accuracy {summary.token_accuracy:.1%}"
+    )
+
+
+@app.command("preview")
+def preview_command(
+    data: Data = Path("shards"),
+    rows: Annotated[int, typer.Option(min=1, help="How many rows, at most.")] = 8,
+    masking: Annotated[str, typer.Option(help="wwm, token, span or ngram.")] = "wwm",
+    mlm_probability: Share = 0.15,
+    seed: Seed = 42,
+) -> None:
+    """Show rows as training sees them: words apart, masks in colour."""
+    max_length = read_manifest(data).max_length
+    options = LoaderOptions(
+        micro_batch_size=rows,
+        max_length=max_length,
+        seed=seed,
+        masking=masking,
+        mlm_probability=(mlm_probability, mlm_probability),
+    )
+    preview(data, rows, options)
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _load_for_shards(
+    name: str, data: Path, dataset: ShardDataset, trust_remote_code: bool
+) -> tuple[PreTrainedModel, bool]:
+    """The model, and whether it takes packs."""
+    manifest = dataset.manifest
+    vocabulary = Vocabulary(
+        folder=data / "tokenizer",
+        size=manifest.tokenizer.vocab_size,
+        pad_id=manifest.tokenizer.pad_id,
+        max_length=manifest.max_length,
+    )
+    model: Any = load_model(name, vocabulary, trust_remote_code=trust_remote_code)
+    model.to(_device())
+    packed = model.device.type == "cpu" and can_pack(model)  # fp32 has no packed GPU kernel
+    (prepare_packed if packed else prepare_padded)(model)
+    return model, packed
+
+
+def _load_for_text(name: str, trust_remote_code: bool) -> Any:
+    """The model, prepared for padded rows."""
+    from transformers import AutoModelForMaskedLM
+
+    try:
+        model = AutoModelForMaskedLM.from_pretrained(
+            name, dtype=torch.float32, weights_only=True, trust_remote_code=trust_remote_code
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        cause = str(error).strip().splitlines()[0]
+        raise WholewordError(
+            f"{name}: cannot be loaded as a masked language model ({cause}); give RUN/final"
+        ) from error
+    prepare_padded(model)
+    model.to(_device())
+    return model.eval()
+
+
+def _scores_table(title: str, scores: Scores) -> Table:
+    table = Table(title=title)
+    table.add_column("")
+    table.add_column("model", justify="right")
+    table.add_column("token frequencies alone", justify="right")
+    values = scores.as_dict()
+    table.add_row("loss (nats)", f"{scores.loss:.4f}", f"{scores.unigram_loss:.4f}")
+    table.add_row("perplexity", f"{scores.perplexity:.1f}", f"{values['unigram_perplexity']:.1f}")
+    table.add_row("masked accuracy", f"{scores.accuracy:.1%}", f"{scores.commonest_share:.1%}")
+    table.add_row("whole-word accuracy", f"{scores.word_accuracy:.1%}", "")
+    table.add_row("masked tokens", f"{scores.masked:,}", "")
+    return table
