@@ -1,11 +1,14 @@
-"""Does a model fit the shards: whole weights, the same vocabulary, enough positions."""
+"""Does a model fit the shards: it loads whole, has the same vocabulary and enough positions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel
 
@@ -33,6 +36,25 @@ class Vocabulary:
     size: int
     pad_id: int
     max_length: int
+
+
+def is_path(name: str) -> bool:
+    """Tell a folder's name from a hub id, which has one slash at most."""
+    return name.startswith(("/", ".", "~")) or name.endswith("/") or name.count("/") > 1
+
+
+@contextlib.contextmanager
+def readable_errors(name: str) -> Iterator[None]:
+    """Turn what transformers raises for a missing, damaged or unfit model into one line."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
+        cause = str(error).strip().splitlines()[0]
+        if "ignore_mismatched_sizes" in cause:
+            cause = "its weights have other shapes than its configuration or the overrides say"
+        raise WholewordError(
+            f"{name}: cannot be loaded as a masked language model ({cause}); {REMEDY}"
+        ) from error
 
 
 def check_encoder_weights(model: PreTrainedModel, missing: Iterable[str], name: str) -> None:

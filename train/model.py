@@ -9,16 +9,13 @@ positions before the language-model head, so that logits are `[1, M, V]` instead
 from __future__ import annotations
 
 import contextlib
-import functools
 import inspect
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import (
@@ -37,7 +34,9 @@ from train.fitting import (
     check_encoder_weights,
     check_positions,
     fit_vocabulary,
+    is_path,
     position_offset,
+    readable_errors,
 )
 from train.presets import PRESETS, apply_overrides, preset_config
 
@@ -97,13 +96,13 @@ def _load_checkpoint(
     name: str, overrides: Mapping[str, object], pairs: bool, trust_remote_code: bool
 ) -> PreTrainedModel:
     """Load configuration and weights; pickled weights only as plain tensors (weights_only)."""
-    if _is_path(name) and not Path(name).is_dir():
+    if is_path(name) and not Path(name).is_dir():
         raise WholewordError(f"{name}: no such folder; {REMEDY}")
-    with _readable_errors(name):
+    with readable_errors(name):
         config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
     apply_overrides(config, overrides, name)
     model_class = _model_class(config, pairs, name)
-    with _readable_errors(name):
+    with readable_errors(name):
         model, report = model_class.from_pretrained(
             name,
             config=config,
@@ -114,25 +113,6 @@ def _load_checkpoint(
         )
     check_encoder_weights(model, report["missing_keys"], name)
     return model
-
-
-def _is_path(name: str) -> bool:
-    """Tell a folder's name from a hub id, which has one slash at most."""
-    return name.startswith(("/", ".", "~")) or name.endswith("/") or name.count("/") > 1
-
-
-@contextlib.contextmanager
-def _readable_errors(name: str) -> Iterator[None]:
-    """Turn what transformers raises for a missing, damaged or unfit model into one line."""
-    try:
-        yield
-    except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
-        cause = str(error).strip().splitlines()[0]
-        if "ignore_mismatched_sizes" in cause:
-            cause = "its weights have other shapes than its configuration or the overrides say"
-        raise WholewordError(
-            f"{name}: cannot be loaded as a masked language model ({cause}); {REMEDY}"
-        ) from error
 
 
 def _model_class(config: PretrainedConfig, pairs: bool, name: str) -> Any:
@@ -310,7 +290,7 @@ def model_inputs(
     else:
         cut = device.type == "cpu" and not static
         arrays = _packed_arrays(batch, position_offset(model), cut)
-    if not _accepts(type(model), "token_type_ids"):
+    if "token_type_ids" not in inspect.signature(type(model).forward).parameters:
         del arrays["token_type_ids"]
     if batch.pair_labels is not None:
         arrays["row_starts"] = _row_starts(batch, static)
@@ -322,12 +302,6 @@ def model_inputs(
         if static:
             inputs["cu_seqlens"] = _to_device(_repeat_last(arrays["cu_seqlens"]), device)
     return inputs
-
-
-@functools.cache
-def _accepts(model_class: type[PreTrainedModel], name: str) -> bool:
-    """Return whether the model's forward names this argument."""
-    return name in inspect.signature(model_class.forward).parameters
 
 
 def mlm_labels(batch: MicroBatch, device: torch.device, *, static: bool = False) -> Tensor:
