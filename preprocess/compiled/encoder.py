@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from preprocess.compiled import jieba, whitespace
+from preprocess.compiled.ascii_words import CACHE_SIZE, cache_slot, ends_word, read_word, spell
 from preprocess.compiled.integers import signed
 from preprocess.compiled.jieba import JiebaTables
 from preprocess.compiled.jieba_tables import load_jieba
@@ -65,6 +66,10 @@ class Scratch(NamedTuple):
     """uint32 `[longest_word + 1]`, symbols of the word that is being read."""
     breaks: np.ndarray
     """bool `[longest_word + 2]`, whether a sentence begins at a character of it; false at first."""
+    cached_words: np.ndarray
+    """int64 `[CACHE_SIZE]`, keys of recent words of one token; 0 at first."""
+    cached_ids: np.ndarray
+    """int32 `[CACHE_SIZE]`, their ids."""
 
 
 def unsupported_reason(tokenizer_json: str, segmenter: SegmenterSpec) -> str | None:
@@ -221,6 +226,8 @@ def _scratch(tables: EncoderTables, longest_document: int) -> Scratch:
         marks=np.empty(size, np.uint8),
         word=np.empty(longest_word + 1, np.uint32),
         breaks=np.zeros(longest_word + 2, np.bool_),
+        cached_words=np.zeros(CACHE_SIZE, np.int64),
+        cached_ids=np.zeros(CACHE_SIZE, np.int32),
     )
 
 
@@ -296,6 +303,8 @@ def _encode_documents(
             scratch.marks,
             scratch.word,
             scratch.breaks,
+            scratch.cached_words,
+            scratch.cached_ids,
             ids,
             word_starts,
             sentence_starts,
@@ -328,6 +337,8 @@ def _encode_document(
     marks: np.ndarray,
     word: np.ndarray,
     breaks: np.ndarray,
+    cached_words: np.ndarray,
+    cached_ids: np.ndarray,
     ids: np.ndarray,
     word_starts: np.ndarray,
     sentence_starts: np.ndarray,
@@ -373,6 +384,44 @@ def _encode_document(
         if state | sentence_class:
             state, boundary = advance(state, sentence_class)
             pending |= boundary
+        if length == 0 and code_point < 0x80 and entry & PLAIN_BITS == LETTER:
+            # Most English words go this way. No mark and no boundary inside the word matters.
+            position, key = read_word(entries, data, here, chunk_end)
+            character += position - here - 1
+            begins = mark
+            sentence = pending
+            pending = False
+            slot = cache_slot(key)
+            if key == 0 or not ends_word(entries, data, position, end):
+                length = spell(entries, data, here, position, word)
+            elif cached_words[slot] == key:
+                ids[at] = cached_ids[slot]
+                word_starts[at] = begins or sentence
+                sentence_starts[at] = sentence
+                at += 1
+            else:
+                first = at
+                length = spell(entries, data, here, position, word)
+                at, _ = emit_word(
+                    cells,
+                    continuation,
+                    unknown,
+                    word,
+                    breaks,
+                    length,
+                    begins,
+                    sentence,
+                    broken,
+                    ids,
+                    word_starts,
+                    sentence_starts,
+                    at,
+                )
+                length = 0
+                if at == first + 1:
+                    cached_words[slot] = key
+                    cached_ids[slot] = ids[first]
+            continue
         remaining = 0
         item = 0
         if entry & CLASS_BITS >= SEQUENCE:
@@ -430,16 +479,6 @@ def _encode_document(
             remaining -= 1
             item += 1
             entry = signed(sequences[item])
-        if length > 0 and state == NORMAL and not pending:
-            # The rest of an ASCII word; no mark and no boundary inside it matters.
-            while position < chunk_end and data[position] < 0x80:
-                entry = signed(entries[data[position]])
-                if entry & PLAIN_BITS != LETTER:
-                    break
-                word[min(length, longest)] = entry >> VALUE_SHIFT
-                length += 1
-                position += 1
-                character += 1
     if length > 0:
         at, _ = emit_word(
             cells,

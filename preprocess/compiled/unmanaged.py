@@ -18,4 +18,3 @@ def unmanaged(dispatcher: Function) -> Function:
     options: dict[str, Any] = dispatcher.targetoptions  # type: ignore[attr-defined]
     options["_nrt"] = False
     return dispatcher
-
