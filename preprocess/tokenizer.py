@@ -56,9 +56,7 @@ class LoadedTokenizer:
         """Write a copy that `AutoTokenizer.from_pretrained` opens."""
         try:
             self.source.save_pretrained(folder)
-        except (
-            Exception
-        ) as error:  # the Rust library raises a bare Exception where the disk is full
+        except Exception as error:  # a full disk is a bare Exception of the Rust library
             raise OSError(str(error)) from error
 
 
@@ -118,7 +116,7 @@ def load_tokenizer(name_or_path: str) -> LoadedTokenizer:
         sha256=hashlib.sha256(text.encode()).hexdigest(),
         kind=type(backend.model).__name__,
         vocab_size=vocab_size(text),
-        special=_special_tokens(name_or_path, source),
+        special=_special_tokens(name_or_path, source, backend),
         source=source,
     )
 
@@ -159,14 +157,14 @@ def _auto_tokenizer(name_or_path: str) -> "PreTrainedTokenizerBase":
     return source
 
 
-def _special_tokens(name: str, source: Any) -> SpecialTokens:
+def _special_tokens(name: str, source: Any, backend: tokenizers.Tokenizer) -> SpecialTokens:
     for role in ("mask_token_id", "pad_token_id"):
         if getattr(source, role) is None:
             raise WholewordError(
                 f"{name}: the tokenizer has no {role.removesuffix('_id').replace('_', ' ')}, which "
                 "masked language modelling needs; use a tokenizer of a masked language model"
             )
-    prefix, middle, suffix = _template(source.backend_tokenizer)
+    prefix, middle, suffix = _template(backend)
     return SpecialTokens(
         unk_id=source.unk_token_id,
         mask_id=source.mask_token_id,
