@@ -1,0 +1,37 @@
+"""What every test starts from: no network, one thread a process, datasets built once."""
+
+import os
+
+# Before anything imports torch, tokenizers or transformers; subprocesses inherit it.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from preprocess.manifest import Manifest
+from tests.preprocess import support
+
+# Kernels compile inside the first example, and the machine may be busy: time says nothing here.
+settings.register_profile(
+    "wholeword", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("wholeword")
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with some 70 KB of Chinese and English: `zh.txt` and `en.jsonl`."""
+    folder = tmp_path_factory.mktemp("corpus")
+    support.write_corpus(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def built(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
+    """Shards of the corpus, several a part. Copy the folder before changing anything in it."""
+    folder = tmp_path_factory.mktemp("built") / "shards"
+    return folder, support.build(folder, corpus)

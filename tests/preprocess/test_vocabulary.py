@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import pytest
+from tokenizers.implementations import BertWordPieceTokenizer
+from transformers import AutoTokenizer
+
+from preprocess.errors import WholewordError
+from preprocess.tokenizer import load_tokenizer
+from preprocess.unicode import is_han
+from preprocess.vocabulary import SPECIAL_TOKENS, train_vocabulary
+from tests.preprocess import support
+
+TEXT = "Café ÜBER naïve İstanbul\n天下大势，分久必合。\n the theme of the thesis \n[MASK] ☃\n"
+
+
+@pytest.fixture(scope="module")
+def folder(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("vocabulary") / "tokenizer"
+    entries = train_vocabulary((str(corpus),), output, 2500)
+    assert entries == len(AutoTokenizer.from_pretrained(output)) == 2500
+    return output
+
+
+def test_every_chinese_character_has_an_entry(folder: Path, corpus: Path) -> None:
+    vocabulary = AutoTokenizer.from_pretrained(folder).get_vocab()
+    assert [vocabulary[token] for token in SPECIAL_TOKENS] == [0, 1, 2, 3, 4]
+    text = (corpus / "zh.txt").read_text()
+    assert {character for character in text if is_han(character)} <= set(vocabulary)
+
+
+def test_two_trainings_give_the_same_bytes(folder: Path, corpus: Path, tmp_path: Path) -> None:
+    train_vocabulary((str(corpus),), tmp_path / "again", 2500)
+    assert support.digests(tmp_path / "again") == support.digests(folder)
+
+
+def test_entries_are_listed_in_order(folder: Path) -> None:
+    listed = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    vocabulary = AutoTokenizer.from_pretrained(folder).get_vocab()
+    assert {token: i for i, token in enumerate(listed)} == vocabulary
+
+
+@pytest.mark.parametrize("lowercase", [True, False])
+@pytest.mark.parametrize("strip_accents", [None, True, False])
+@pytest.mark.parametrize("handle_chinese_chars", [True, False])
+def test_the_reloaded_tokenizer_is_the_trained_one(
+    tmp_path: Path, lowercase: bool, strip_accents: bool | None, handle_chinese_chars: bool
+) -> None:
+    (tmp_path / "a.txt").write_text(TEXT * 3, encoding="utf-8")
+    output = tmp_path / "tokenizer"
+    choices = {
+        "lowercase": lowercase,
+        "strip_accents": strip_accents,
+        "handle_chinese_chars": handle_chinese_chars,
+    }
+    train_vocabulary((str(tmp_path / "a.txt"),), output, 150, **choices)
+    vocabulary = AutoTokenizer.from_pretrained(output).get_vocab()
+    trained = BertWordPieceTokenizer(vocabulary, **choices)
+    reloaded = AutoTokenizer.from_pretrained(output)
+    for text in TEXT.splitlines():
+        ids = trained.encode(text, add_special_tokens=False).ids
+        assert reloaded(text, add_special_tokens=False)["input_ids"] == ids or "[MASK]" in text
+    assert load_tokenizer(str(output)).special.prefix == (2,)
+
+
+def test_bad_requests_are_one_line(tmp_path: Path, corpus: Path) -> None:
+    inputs = (str(corpus),)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    (tmp_path / "blank.txt").write_text(" \n\n")
+    for arguments, problem in (
+        ((inputs, tmp_path / "taken", 3500), "taken: is there already"),
+        ((inputs, tmp_path / "taken" / "file", 3500), "file: is there already"),
+        ((inputs, tmp_path / "taken" / "file" / "under", 3500), "under: cannot be written"),
+        ((inputs, tmp_path / "new", 20), "--vocab-size 20: the text has"),
+        ((inputs, tmp_path / "new", -1), "--vocab-size -1: must be"),
+        ((inputs, tmp_path / "new", 10**30), "--vocab-size"),
+        (((str(tmp_path / "blank.txt"),), tmp_path / "new", 3500), "holds no text"),
+    ):
+        with pytest.raises(WholewordError, match=problem):
+            train_vocabulary(*arguments)
+    with pytest.raises(WholewordError, match="--min-frequency -1"):
+        train_vocabulary(inputs, tmp_path / "new", 3500, min_frequency=-1)
+    assert not (tmp_path / "new").exists()
+    assert not list(tmp_path.glob(".train-vocab-*"))
