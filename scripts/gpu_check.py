@@ -19,11 +19,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[0] = str(ROOT)
 
 import torch  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
 from torch.nn.functional import cross_entropy  # noqa: E402
 
-from scripts.benchmark_training import machine  # noqa: E402
+from scripts.benchmark_report import machine, show  # noqa: E402
 from tests.train.model_zoo import CONFIGS, make_model, make_pack, pad  # noqa: E402
 from train.model import (  # noqa: E402
     masked_lm_loss,
@@ -131,21 +129,20 @@ def run_benchmark(shards: Path, folder: Path) -> dict[str, Any]:
 
 def print_tables(parity: list[dict[str, Any]], speed: dict[str, dict[str, float]]) -> None:
     """Show what was found."""
-    table = Table(title="packed and masked-only, relative error against fp32")
-    for column in ("model", "precision", "error", "allowed", ""):
-        table.add_column(column)
-    for row in parity:
-        verdict = "ok" if row["passed"] else "WRONG"
-        cells = (row["model"], row["precision"], f"{row['off']:.1e}", f"{row['allowed']:.1e}")
-        table.add_row(*cells, verdict)
-    Console().print(table)
-    table = Table(title=f"BERT-base, 512 tokens, on {torch.cuda.get_device_name()}")
-    for column in ("", "tokens/s", "MFU", "data wait"):
-        table.add_column(column)
-    for name, values in speed.items():
-        shares = (f"{values['mfu']:.1%}", f"{values['data_wait']:.2%}")
-        table.add_row(name, f"{values['tokens_per_second']:,.0f}", *shares)
-    Console().print(table)
+    lines = [
+        [row["model"], row["precision"], f"{row['off']:.1e}", f"{row['allowed']:.1e}"]
+        + ["ok" if row["passed"] else "WRONG"]
+        for row in parity
+    ]
+    title = "packed and masked-only against fp32"
+    show(title, ["model", "precision", "relative error", "allowed", ""], lines, [])
+    lines = [
+        [name, f"{values['tokens_per_second']:,.0f}"]
+        + [f"{values['mfu']:.1%}", f"{values['data_wait']:.2%}"]
+        for name, values in speed.items()
+    ]
+    title = f"BERT-base, 512 tokens, {torch.cuda.get_device_name()}"
+    show(title, ["", "tokens/s", "MFU", "data wait"], lines, [])
 
 
 def as_results(
@@ -179,7 +176,8 @@ def main() -> int:
     print_tables(parity, speed)
     if options.json:
         results = as_results(parity, speed, peers)
-        report = {"benchmark": "gpu_check", "machine": machine(), "results": results}
+        computer = machine() | {"gpu": torch.cuda.get_device_name()}
+        report = {"benchmark": "gpu_check", "machine": computer, "results": results}
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return int(not all(row["passed"] for row in parity))
 
