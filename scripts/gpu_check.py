@@ -130,15 +130,24 @@ def run_benchmark(shards: Path, folder: Path) -> dict[str, Any]:
 def print_tables(parity: list[dict[str, Any]], speed: dict[str, dict[str, float]]) -> None:
     """Show what was found."""
     lines = [
-        [row["model"], row["precision"], f"{row['off']:.1e}", f"{row['allowed']:.1e}"]
-        + ["ok" if row["passed"] else "WRONG"]
+        [
+            row["model"],
+            row["precision"],
+            f"{row['off']:.1e}",
+            f"{row['allowed']:.1e}",
+            "ok" if row["passed"] else "WRONG",
+        ]
         for row in parity
     ]
     title = "packed and masked-only against fp32"
     show(title, ["model", "precision", "relative error", "allowed", ""], lines, [])
     lines = [
-        [name, f"{values['tokens_per_second']:,.0f}"]
-        + [f"{values['mfu']:.1%}", f"{values['data_wait']:.2%}"]
+        [
+            name,
+            f"{values['tokens_per_second']:,.0f}",
+            f"{values['mfu']:.1%}",
+            f"{values['data_wait']:.2%}",
+        ]
         for name, values in speed.items()
     ]
     title = f"BERT-base, 512 tokens, {torch.cuda.get_device_name()}"
