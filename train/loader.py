@@ -176,10 +176,7 @@ def count_steps(dataset: ShardDataset, options: LoaderOptions, epochs: float) ->
     packs = 0
     for epoch in range(math.ceil(epochs)):
         windows = epoch_windows(dataset.batch_rows, options.seed, epoch, options.window)
-        of_epoch = sum(
-            len(assembler.plan(epoch, number, dataset.rows_of(batches), shuffle=True)[1])
-            for number, batches in enumerate(windows)
-        )
+        of_epoch = sum(assembler.count_packs(dataset.rows_of(batches)) for batches in windows)
         packs += math.ceil(of_epoch * min(1.0, epochs - epoch))
     return math.ceil(packs / (options.accumulation * options.world_size))
 

@@ -159,7 +159,7 @@ def random_ids(vocab_size: int, special_ids: tuple[int, ...]) -> np.ndarray:
 
 def scratch_words(max_tokens: int) -> int:
     """Length of each of the three scratch arrays (uint64) for rows of up to `max_tokens`."""
-    return max(8 * (max_tokens // 64 + 2), max_tokens + 16)
+    return max(8 * (max_tokens // 64 + 3), max_tokens + 16)
 
 
 @kernel
@@ -176,7 +176,7 @@ def _compare(random, first, threshold, below, equal):  # type: ignore[no-untyped
 def _below(planes, group, groups, wanted, threshold, row, settings):  # type: ignore[no-untyped-def]
     """The bits of `wanted` whose tokens own a number below `threshold`.
 
-    `planes` hold the first 8 planes of every group, then room for 8 more.
+    `planes` hold the first 8 planes of every group, then room for 8 deeper ones.
     """
     if threshold >> _U32 != _ZERO:
         return wanted
@@ -210,7 +210,7 @@ def _run_length(number, row, runs, rest, cache, settings):  # type: ignore[no-un
 @kernel
 def _choose_runs(starts, groups, row, runs, planes, chosen, settings):  # type: ignore[no-untyped-def]
     """Choose runs of words: `chosen` gets the bits of the chosen words' first tokens."""
-    cache = np.empty(2, np.uint64)
+    cache = planes[8 * groups + 8 : 8 * groups + 10]
     fill_blocks(cache, 1, STRUCTURE + _U1, settings[EPOCH], row, settings[SEED])
     left = 0  # words that the current run still takes
     pause = True  # the first word of a gap begins no run
@@ -247,7 +247,7 @@ def choose_tokens(starts, tokens, row, runs, planes, chosen, settings):  # type:
         tokens: how many tokens the row has.
         row: uint64, its number in the part.
         runs: see `runs_array`.
-        planes: uint64 scratch.
+        planes: uint64 scratch, `scratch_words` long.
         chosen: uint64, the result.
         settings: see `settings_array`.
     """

@@ -19,7 +19,7 @@ from train.collate import (
 )
 from train.masking import Masking, make_masking
 from train.order import ROWS, permutation
-from train.packing import Plan, group_rows, pack_rows, padded_width
+from train.packing import Plan, count_packs, group_rows, pack_rows, padded_width
 from train.pair_objectives import check_pairs, make_pairs
 from train.shard_dataset import BatchRows, ShardDataset
 
@@ -142,6 +142,13 @@ class Assembler:
         else:
             plan = group_rows(lengths, self._capacity, options.max_length)
         return order, plan.shuffled(options.seed, epoch, number) if shuffle else plan
+
+    def count_packs(self, rows: np.ndarray) -> int:
+        """How many packs the plan of a window has, which is the same in any order of its rows."""
+        lengths = self._dataset.lengths[rows].astype(np.int64) + self._extra
+        if self._options.layout == "packed":
+            return count_packs(lengths, self._capacity)
+        return len(group_rows(lengths, self._capacity, self._options.max_length))
 
     def open(self, epoch: int, number: int, batches: np.ndarray, shuffle: bool) -> Window:
         """Locate, shuffle and pack the rows of the window that holds `batches`."""

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.packing import Plan, group_rows, pack_rows, padded_width
+from train.packing import Plan, count_packs, group_rows, pack_rows, padded_width
 
 
 def best_fit_decreasing(lengths, capacity):
@@ -28,6 +28,7 @@ def test_packs_are_those_of_best_fit_decreasing(lengths, capacity):
     assert sorted(np.concatenate([[], *packs])) == list(range(len(lengths)))
     rooms = sorted(capacity - int(lengths[pack].sum()) for pack in packs)
     assert rooms == best_fit_decreasing(lengths.tolist(), capacity)
+    assert count_packs(lengths, capacity) == len(plan)
 
 
 def test_shuffling_keeps_packs_and_is_a_function_of_its_key():
