@@ -1,0 +1,197 @@
+"""The trainer from the command line: real runs, one rank and several."""
+
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from typer.testing import CliRunner
+
+from tests.train import runs
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    return runs.make_data(tmp_path_factory.mktemp("pretrain") / "shards")
+
+
+@pytest.fixture(scope="session")
+def one(data):
+    """One rank, eight micro-batches a step, no launcher."""
+    output = data.parent / "one"
+    result = runs.run(data, output, 1)
+    assert result.returncode == 0, result.stderr
+    return output, result
+
+
+@pytest.fixture(scope="session", params=["zero0", "zero1", "zero2", "zero3"])
+def two(data, request):
+    """Two ranks, four micro-batches each."""
+    output = data.parent / f"two-{request.param}"
+    config = f"ds_configs/{request.param}.json"
+    result = runs.run(data, output, 2, "--deepspeed", config)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return output, result
+
+
+def weights(output: Path) -> dict[str, np.ndarray]:
+    return load_file(output / "final" / "model.safetensors")
+
+
+def test_a_run_learns_and_reports(one):
+    output, result = one
+    first = result.stdout.splitlines()[0]
+    assert "1 x cpu, fp32, ZeRO 2; 6 steps of 16 x 32 = 512 tokens" in first
+    assert "changed: optimizer -> torch's fused AdamW" in result.stdout
+    assert result.stderr == ""
+    assert runs.losses(output)[-1] < runs.losses(output)[0]
+    validations = runs.records(output, "validation")
+    assert [record["step"] for record in validations] == [0, runs.STEPS]
+    assert validations[-1]["loss"] < validations[0]["loss"]
+    assert (output / "curves.png").stat().st_size > 1000
+    assert list((output / "tensorboard").iterdir())
+    train = runs.records(output, "train")[-1]
+    assert train["gradient_norm"] > 0
+    assert 0 < train["mfu"] < 2
+    assert 0 <= train["data_wait"] < 1
+
+
+def test_only_so_many_checkpoints_are_kept(one):
+    names = sorted(path.name for path in (one[0] / "checkpoints").iterdir())
+    assert names == ["step-00000005", "step-00000006"]
+
+
+def test_final_model_fills_masks(one):
+    from transformers import pipeline
+
+    fill = pipeline("fill-mask", model=str(one[0] / "final"))
+    assert len(fill("天下大[MASK]，分久必合。")) == 5
+    assert fill.model.dtype.is_floating_point and fill.model.dtype.itemsize == 4
+
+
+def test_ranks_and_stages_do_not_change_the_result(one, two):
+    """The gradient does not depend on how a step is cut, nor on who holds what (2 x 4, 1 x 8)."""
+    np.testing.assert_allclose(runs.losses(two[0]), runs.losses(one[0]), rtol=2e-5)
+    expected, found = weights(one[0]), weights(two[0])
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, atol=2e-3, err_msg=name)
+    assert runs.records(two[0], "validation")[0]["loss"] == pytest.approx(
+        runs.records(one[0], "validation")[0]["loss"], rel=1e-6
+    )
+
+
+def test_four_ranks(data, one):
+    output = data.parent / "four"
+    result = runs.run(data, output, 4)
+    assert result.returncode == 0, result.stdout + result.stderr
+    np.testing.assert_allclose(runs.losses(output), runs.losses(one[0]), rtol=2e-5)
+
+
+def test_stopped_damaged_and_continued_is_bit_equal(data, one):
+    """SIGTERM ends with status 0; a damaged checkpoint is skipped; the end is as if never stopped."""
+    output = data.parent / "stopped"
+    process = subprocess.Popen(
+        runs.command(data, output, 1),
+        cwd=runs.ROOT,
+        env=runs.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if line.startswith("step 3: loss"):
+            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0, seen
+    newest = sorted((output / "checkpoints").iterdir())[-1]
+    assert 3 <= int(newest.name[-2:]) < runs.STEPS, seen
+    assert not (output / "final").exists()
+
+    state = next((newest / "state").glob("*optim_states.pt"))
+    content = bytearray(state.read_bytes())
+    content[len(content) // 2] ^= 1
+    state.write_bytes(content)
+    result = runs.run(data, output, 1)
+    assert result.returncode == 0, result.stderr
+    assert f"{newest}: skipped, state/{state.name} has another checksum" in result.stdout
+    assert runs.losses(output) == runs.losses(one[0])
+    expected, found = weights(one[0]), weights(output)
+    for name, value in expected.items():
+        assert np.array_equal(found[name], value), name
+
+
+def test_two_ranks_stop_when_their_launcher_is_killed(data):
+    output = data.parent / "orphaned"
+    process = subprocess.Popen(
+        runs.command(data, output, 2, "--max-steps", "100000", "--save-steps", "0"),
+        cwd=runs.ROOT,
+        env=runs.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    seen, launcher = [], None
+    for line in process.stdout:
+        seen.append(line)
+        if line.startswith("step 3: loss"):
+            rank = int(re.search(r"process (\d+) spawned", "".join(seen)).group(1))
+            launcher = int(Path(f"/proc/{rank}/stat").read_text().rsplit(")", 1)[1].split()[1])
+            break
+    import os
+
+    os.kill(launcher, signal.SIGKILL)
+    rest = process.stdout.read()
+    process.wait(60)
+    assert "the launcher is gone" in rest, rest
+    assert list((output / "checkpoints").glob("step-*"))
+
+
+def test_a_finished_run_says_so_and_another_is_refused(data, one):
+    start = time.monotonic()
+    again = runs.run(data, one[0], 1)
+    assert again.returncode == 0
+    assert "this run is finished" in again.stdout
+    assert time.monotonic() - start < 60
+    other = runs.run(data, one[0], 1, "--learning-rate", "0.02", "--seed", "7")
+    assert other.returncode == 1
+    assert other.stderr.count("\n") == 1
+    assert "learning_rate: 0.01 -> 0.02; seed: 42 -> 7" in other.stderr
+
+
+def test_errors_are_one_line_on_any_number_of_ranks(data, tmp_path):
+    result = runs.run(tmp_path / "nowhere", tmp_path / "run", 2)
+    assert result.returncode != 0
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert "nowhere" in errors[0]
+    assert "Traceback" not in result.stderr
+
+
+def test_commands_on_the_final_model(data, one, tmp_path):
+    from train.cli import app
+
+    model = str(one[0] / "final")
+    scores = CliRunner().invoke(app, ["evaluate", "--model", model, "--data", str(data), "--json"])
+    assert scores.exit_code == 0, scores.output
+    # Same rows, same masks, same weights as the run's own last validation.
+    expected = runs.records(one[0], "validation")[-1]["loss"]
+    assert float(re.search(r'"loss": ([\d.]+)', scores.output).group(1)) == pytest.approx(expected)
+
+    text = tmp_path / "lines.txt"
+    text.write_text("滚滚长江东逝水，浪花淘尽英雄。\n\n" + "青山依旧在，" * 100 + "\n", encoding="utf-8")
+    out = tmp_path / "out.csv"
+    made = CliRunner().invoke(app, ["predict", "-i", str(text), "-o", str(out), "--model", model])
+    assert made.exit_code == 0, made.output
+    lines = out.read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "src,pred,mask"
+    assert len(lines) == 3
+    assert "[MASK]" in lines[1].split(",")[-1] or "[MASK]" in lines[1]
+    shutil.rmtree(tmp_path / "none", ignore_errors=True)
