@@ -19,7 +19,6 @@ import argparse
 import itertools
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -33,10 +32,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[0] = str(ROOT)
 
 import torch  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
 
 from preprocess.manifest import read_manifest  # noqa: E402
+from scripts.benchmark_report import Result, show, write_json  # noqa: E402
 
 BLOCK = 512
 ROWS = 8  # rows of full length in a micro-batch: run_mlm's default, and ours
@@ -223,66 +221,55 @@ def make_clock(trainer_class: Any) -> Any:
 # --------------------------------------------------------------------------------- report
 
 
-def machine() -> dict[str, Any]:
-    """Say what this was measured on."""
-    cpu = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.processor(),
-    )
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"cpu": cpu, "gpu": gpu, "torch": torch.__version__, "python": platform.python_version()}
-
-
-def write_json(path: Path, results: dict[str, dict[str, Any]]) -> None:
-    """Write the results in the form that all benchmarks share."""
-    report = {"benchmark": "training", "machine": machine(), "results": results}
-    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-
-
-def print_table(work: Work, results: dict[str, dict[str, Any]]) -> None:
+def print_table(work: Work, results: dict[str, Result]) -> None:
     """Show speeds, and how many times faster wholeword is."""
-    ours = results["wholeword"]["value"]
-    table = Table(title=f"{work.model}, {work.tokens:,} tokens a step, {work.steps} steps")
-    for column in ("", "real tokens/s", "wholeword is", "goal (CPU)"):
-        table.add_column(column, justify="left" if not column else "right")
-    table.add_row("wholeword", f"{ours:,.0f}", "", "")
+    ours = results["wholeword"].value
+    lines = [["wholeword", f"{ours:,.0f}", "", ""]]
     for name in PEERS:
         if name in results:
-            speed = results[name]["value"]
-            table.add_row(name, f"{speed:,.0f}", f"{ours / speed:.2f}x", f"{GOALS[name]}x")
-    table.add_row("MFU of wholeword", f"{results['mfu']['value']:.1%}", "", "45%")
-    Console().print(table)
+            speed = results[name].value
+            lines.append([name, f"{speed:,.0f}", f"{ours / speed:.2f}x", f"{GOALS[name]}x"])
+    lines.append(["MFU of wholeword", f"{results['mfu'].value:.1%}", "", "45%"])
+    show(
+        f"{work.model}, {work.tokens:,} tokens a step, {work.steps} steps",
+        ["", "real tokens/s", "wholeword is", "goal (CPU)"],
+        lines,
+        ["real tokens: special tokens count, padding does not"],
+    )
 
 
-def measure(work: Work, peers: list[str]) -> dict[str, dict[str, Any]]:
+def measure(work: Work, peers: list[str]) -> dict[str, Result]:
     """Run every contender, one after the other."""
     threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder:
         own = run_wholeword(work, Path(folder) / "run")
     results = {
-        "wholeword": {"value": own["tokens_per_second"], "unit": "tokens/s", "threads": threads},
-        "mfu": {"value": own["mfu"], "unit": "share", "threads": threads},
+        "wholeword": Result(own["tokens_per_second"], "tokens/s", threads),
+        "mfu": Result(own["mfu"], "share", threads),
     }
     for name in peers:
         with tempfile.TemporaryDirectory() as folder:
             speed = run_peer(name, work, Path(folder))["tokens_per_second"]
-        results[name] = {"value": speed, "unit": "tokens/s", "threads": threads}
+        results[name] = Result(speed, "tokens/s", threads)
+        print(f"{name}: {speed:,.0f} real tokens/s", file=sys.stderr, flush=True)
     return results
 
 
 def build_reviews(folder: Path) -> Path:
-    """Build shards of the product reviews with the Chinese BERT vocabulary."""
-    from tests import corpora
+    """Build shards of the product reviews with the vocabulary of the Chinese BERT."""
+    from transformers import BertTokenizerFast
 
-    command = [sys.executable, "-m", "preprocess", "build-shards", "--output", str(folder)]
-    command += ["--tokenizer", str(corpora.chinese_tokenizer())]
-    command += itertools.chain.from_iterable(("--input", str(f)) for f in corpora.reviews())
+    from scripts.fetch_corpora import fetch
+
+    entries = fetch("chinese_vocab").read_text(encoding="utf-8").splitlines()
+    vocabulary = {entry: number for number, entry in enumerate(entries)}
+    BertTokenizerFast(vocab=vocabulary).save_pretrained(folder / "tokenizer")
+    command = [
+        *(sys.executable, "-m", "preprocess", "build-shards", "--output", str(folder / "shards")),
+        *("--tokenizer", str(folder / "tokenizer"), "--input", str(fetch("reviews.txt"))),
+    ]
     subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
-    return folder
+    return folder / "shards"
 
 
 def parse() -> argparse.Namespace:
@@ -306,14 +293,13 @@ def main() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     with tempfile.TemporaryDirectory() as folder:
-        data = options.data.resolve() if options.data else build_reviews(Path(folder) / "shards")
+        data = options.data.resolve() if options.data else build_reviews(Path(folder))
         work = Work(data, options.model, options.accumulation, options.steps)
         if options.peer:
             options.json.write_text(json.dumps(train_peer(options.peer, work)))
             return
         results = measure(work, options.peers)
-    if options.json:
-        write_json(options.json, results)
+    write_json(options.json, "training", results)
     print_table(work, results)
 
 
