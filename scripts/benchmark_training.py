@@ -261,7 +261,8 @@ def build_reviews(folder: Path) -> Path:
 
     from scripts.fetch_corpora import fetch
 
-    entries = fetch("chinese_vocab").read_text(encoding="utf-8").splitlines()
+    # Not splitlines: one entry is a line separator of Unicode.
+    entries = fetch("chinese_vocab").read_text(encoding="utf-8").removesuffix("\n").split("\n")
     vocabulary = {entry: number for number, entry in enumerate(entries)}
     BertTokenizerFast(vocab=vocabulary).save_pretrained(folder / "tokenizer")
     command = [
