@@ -69,7 +69,7 @@ class BuildOptions:
         for flag, value, least in (
             ("--workers", self.workers, 1),
             ("--audit", self.audit, 0),
-            ("--split-size", self.split_size or 1, 1),
+            ("--split-size", 1 if self.split_size is None else self.split_size, 1),
         ):
             if value < least:
                 raise WholewordError(f"{flag} {value}: must be at least {least}")
