@@ -1,0 +1,292 @@
+import functools
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from preprocess.cli import _parse_size
+from preprocess.encoders import make_encoder
+from preprocess.errors import WholewordError
+from preprocess.manifest import Manifest, read_manifest
+from tests.preprocess import support
+from tests.preprocess.support import invoke, run_cli
+
+Built = tuple[Path, Manifest]
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "in.txt"
+    path.write_text("天下大势，分久必合，合久必分。\n" * 30)
+    return path
+
+
+def build_arguments(output: Path, *inputs: Path) -> list[str]:
+    """The command line of `support.options`."""
+    named = [argument for path in inputs for argument in ("--input", str(path))]
+    changes = ["--max-length", "64", "--validation-fraction", "0.2", "--split-size", "8KiB"]
+    return ["build-shards", *named, "--output", str(output), *changes, "--workers", "1"]
+
+
+# --- as a user types it
+
+
+def test_the_contract_command_with_no_argument(tmp_path: Path) -> None:
+    """Beside a link to the samples, so that the repository's own `shards` stay as they are."""
+    (tmp_path / "samples").symlink_to(support.REPOSITORY / "samples")
+    first = run_cli("build-shards", cwd=tmp_path)
+    assert first.status == 0, first
+    for word in ("documents", "rows", "tokens", "words", "share of unknown", "MB/s", "next:"):
+        assert word in first.output
+    manifest = read_manifest(tmp_path / "shards")
+    assert manifest.parts["train"].rows > 1000
+    second = run_cli("build-shards", cwd=tmp_path)
+    assert second.status == 0
+    assert "finished before" in second.output
+
+
+def test_ctrl_c_is_one_line_within_two_seconds(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    command = ["build-shards", "--output", str(output), "--encoder", "reference"]
+    command += ["--workers", "2", "--split-size", "16KiB"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "preprocess", *command],
+        cwd=support.REPOSITORY,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not list(output.glob(".build/task-*.json")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        begin = time.monotonic()
+        _, errors = process.communicate()
+    assert time.monotonic() - begin < 2
+    assert process.returncode == 130
+    assert errors.startswith("error: interrupted; what is finished is kept")
+    assert errors.count("\n") == 1
+    assert not (output / "manifest.json").exists()
+
+
+def test_bad_input_in_a_real_process(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"text": "fine"}\n{"text": \n')
+    output = tmp_path / "out"
+    done = run_cli("build-shards", "--input", tmp_path / "in.jsonl", "--output", output)
+    done.assert_one_line(f"{tmp_path}/in.jsonl:2: not a JSON object", "mend or remove the line")
+    assert not list(support.published(output))
+
+
+# --- bad input, one line each
+
+
+def test_unusable_inputs(tmp_path: Path, text: Path) -> None:
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "blank.txt").write_text(" \n\n")
+    (tmp_path / "field.jsonl").write_text('{"body": "x"}\n')
+    (tmp_path / "torn.txt.gz").write_bytes(b"\x1f\x8b\x08")
+    for name, problem in (
+        ("missing.txt", "no such file"),
+        ("*.none", "matches no"),
+        ("empty.txt", "the input is empty"),
+        ("blank.txt", "no document with text"),
+        ("field.jsonl", ":1: no text in the field 'text'; name the field with --text-field"),
+        ("torn.txt.gz", "cannot be read"),
+    ):
+        output = tmp_path / "out" / name.replace("*", "star")
+        for flag in ("--input", "--validation-input", "--test-input"):
+            arguments = build_arguments(output / flag, *([] if flag == "--input" else [text]))
+            done = invoke(*arguments, flag, tmp_path / name)
+            if name == "blank.txt" and flag != "--input":
+                assert done.status == 0  # an empty part is no error
+                continue
+            done.assert_one_line(f"{tmp_path / name}", problem)
+            assert "manifest.json" not in set(support.published(output / flag))
+
+
+def test_unusable_options(tmp_path: Path, text: Path) -> None:
+    for arguments, problem in (
+        (["--tokenizer", str(tmp_path / "none")], "none: not a tokenizer folder"),
+        (["--tokenizer", "no-such/model"], "no-such/model: the tokenizer cannot be loaded"),
+        (["--segmenter", "thulac"], "--segmenter thulac: unknown"),
+        (["--user-dict", str(tmp_path / "none.txt")], "none.txt: no such file"),
+        (["--segmenter", "none", "--no-hmm"], "belong to jieba"),
+        (["--max-length", "2"], "--max-length 2"),
+        (["--split-size", "lots"], "--split-size lots: not a size"),
+        (["--split-size", "0"], "--split-size 0"),
+        (["--encoder", "fastest"], "--encoder fastest"),
+        (["--document-separator", "page"], "--document-separator page"),
+        (["--validation-fraction", "2"], "--validation-fraction 2"),
+        (["--workers", "0"], "--workers 0"),
+        (["--output", str(text)], "in.txt: is a file"),
+        (["--output", str(text / "under")], "under: cannot be written"),
+        (["--output", str(tmp_path / ("x" * 300))], "cannot be written (File name too long)"),
+        (["--output", str(tmp_path)], "holds something that is not a build"),
+        (["--output", str(tmp_path), "--overwrite"], "--overwrite does not remove"),
+    ):
+        done = invoke(*build_arguments(tmp_path / "out", text), *arguments)
+        done.assert_one_line(problem)
+        assert not (tmp_path / "out").exists()
+
+
+def test_the_parsers_own_errors() -> None:
+    for arguments, word in (
+        (["build-shards", "--no-such-option"], "No such option"),
+        (["build-shards", "--max-length", "long"], "Invalid value"),
+        (["build"], "No such command"),
+        (["verify", "--data"], "requires an argument"),
+    ):
+        done = invoke(*arguments)
+        assert done.status == 2
+        assert word in done.errors
+        assert "Traceback" not in done.errors
+    assert "Usage" in invoke().output + invoke().errors
+
+
+def test_shards_of_other_options_are_refused_and_overwritten(tmp_path: Path, text: Path) -> None:
+    arguments = build_arguments(tmp_path / "out", text)
+    assert invoke(*arguments).status == 0
+    assert "finished before" in invoke(*arguments).output
+    other = [*arguments, "--max-length", "32"]
+    invoke(*other).assert_one_line(f"{tmp_path}/out: holds shards built with other options")
+    assert read_manifest(tmp_path / "out").max_length == 64
+    assert invoke(*other, "--overwrite").status == 0
+    assert read_manifest(tmp_path / "out").max_length == 32
+
+
+def test_verify(built: Built, tmp_path: Path) -> None:
+    shutil.copytree(built[0], tmp_path / "shards")
+    assert "files are right" in invoke("verify", "--data", tmp_path / "shards").output
+    shard = next((tmp_path / "shards" / "train").glob("data-*"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    for arguments in ([], ["--reindex"]):
+        done = invoke("verify", "--data", tmp_path / "shards", *arguments)
+        done.assert_one_line(str(shard), "build the shards again")
+    invoke("verify", "--data", tmp_path / "none").assert_one_line("holds no finished shards")
+
+
+def test_describe_and_json(built: Built) -> None:
+    folder, manifest = built
+    assert f"{manifest.parts['train'].rows:,}" in invoke("describe", "--data", folder).output
+    value = json.loads(invoke("describe", "--data", folder, "--json").output)
+    assert value["parts"]["train"]["tokens"] == manifest.parts["train"].tokens
+
+
+def test_json_output_is_nothing_but_json(tmp_path: Path, text: Path) -> None:
+    done = invoke(*build_arguments(tmp_path / "out", text), "--json")
+    assert json.loads(done.output)["counts"] == {}
+    assert done.errors == ""
+
+
+def test_train_vocab(tmp_path: Path, text: Path) -> None:
+    folder = tmp_path / "tokenizer"
+    arguments = ["train-vocab", "--input", str(text), "--output", str(folder), "--vocab-size", "40"]
+    done = invoke(*arguments)
+    assert done.status == 0, done
+    assert "next:" in done.output
+    invoke(*arguments).assert_one_line(f"{folder}: is there already")
+    built = invoke(*build_arguments(tmp_path / "out", text), "--tokenizer", folder)
+    assert built.status == 0, built
+
+
+def test_a_defect_is_one_line_with_a_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def surprise(options: object) -> None:
+        raise ZeroDivisionError("a surprise")
+
+    monkeypatch.setattr("preprocess.cli.plan_build", surprise)
+    done = invoke("build-shards")
+    assert done.status == 70
+    assert done.errors.count("\n") == 1
+    log = Path(done.errors.split()[-1])
+    assert "ZeroDivisionError: a surprise" in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("auto", None), ("5", 5), ("64MiB", 64 << 20), ("2kB", 2000), ("1g", 1 << 30), ("7B", 7)],
+)
+def test_sizes(text: str, size: int | None) -> None:
+    assert _parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "MiB", "-5", "1.5MB", "5 MB", "5XB", "9" * 5000, "²", "1e3"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(WholewordError, match="not a size"):
+        _parse_size(text)
+
+
+# --- any command line at all
+
+_word = st.one_of(
+    st.text(max_size=8),
+    st.integers(-(10**20), 10**20).map(str),
+    st.floats().map(str),
+    st.sampled_from(["", ".", "/", "~", "auto", "jieba", "none", "x" * 300, "*", "a:b", "\udcff"]),
+)
+_SHARED = ["--input", "--text-field"]
+_VALUES = {
+    "build-shards": [
+        *("--tokenizer", "--segmenter", "--user-dict", "--max-length", "--document-separator"),
+        *("--validation-fraction", "--validation-input", "--test-input", "--split-size"),
+        *("--encoder", "--audit", "--workers", "--output", *_SHARED),
+    ],
+    "train-vocab": ["--vocab-size", "--min-frequency", "--output", *_SHARED],
+    "verify": ["--data"],
+    "describe": ["--data"],
+}
+_FLAGS = {
+    "build-shards": ["--pairs", "--no-hmm", "--overwrite", "--json"],
+    "train-vocab": ["--no-lowercase"],
+    "verify": ["--reindex"],
+    "describe": ["--json"],
+}
+
+
+@st.composite
+def _command_lines(draw: st.DrawFn) -> list[str]:
+    command = draw(st.sampled_from(["build-shards"] * 4 + ["train-vocab", "verify", "describe"]))
+    words = [command]
+    for option in draw(st.lists(st.sampled_from(_VALUES[command]), max_size=2)):
+        value = draw(_word)
+        many = option == "--workers" and value.lstrip("-").isdigit()  # processes take seconds
+        words += [option, value[:1] if many and value[:1] in "01" else value if not many else "1"]
+    words += draw(st.lists(st.sampled_from(_FLAGS[command]), max_size=1))
+    return words + draw(st.sampled_from([[]] * 9 + [["-h"], ["more"]]))
+
+
+@settings(max_examples=150)
+@given(_command_lines())
+def test_any_command_line_ends_in_success_or_one_line(
+    tmp_path_factory: pytest.TempPathFactory, words: list[str]
+) -> None:
+    folder = tmp_path_factory.mktemp("fuzz")
+    (folder / "in.txt").write_text("天下大势，分久必合。\nplain text\n" * 5)
+    command, *options = words
+    defaults = {
+        "build-shards": ["--tokenizer", support.TOKENIZER, "--workers", "1"],
+        "train-vocab": ["--vocab-size", "40"],
+    }.get(command, [])
+    if defaults:
+        defaults += ["--input", "in.txt", "--output", "out"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)  # whatever a name means, it means it here
+        patch.setattr("preprocess.tasks.make_encoder", _cached_encoder)
+        patch.setattr("preprocess.audit.make_encoder", _cached_encoder)
+        done = invoke(command, *defaults, *options)
+    assert done.status in (0, 1, 2), done
+    assert "Traceback" not in done.errors
+    if done.status == 1:
+        done.assert_one_line()
+
+
+_cached_encoder = functools.cache(make_encoder)
