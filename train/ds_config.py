@@ -344,8 +344,9 @@ class _Resolver:
     def _torch_adam(self, params: dict[str, Any]) -> None:
         """Use torch's fused AdamW where DeepSpeed's own would need a compiler."""
         zero = self.section("zero_optimization")
-        offloads = zero.get("offload_optimizer") or {}
-        if offloads.get("device", "none") != "none" or self.hardware.fused_adam:
+        offload = zero.get("offload_optimizer")
+        offloads = isinstance(offload, dict) and offload.get("device", "none") != "none"
+        if offloads or self.hardware.fused_adam:
             return
         if params.get("torch_adam") is not True:
             self.notes.append("optimizer -> torch's fused AdamW: DeepSpeed's has to be compiled")
@@ -358,7 +359,7 @@ class _Resolver:
         if not section:
             return self.option("lr_scheduler_type"), None
         kind = section.get("type") if isinstance(section, dict) else None
-        if kind not in _SCHEDULERS:
+        if not isinstance(kind, str) or kind not in _SCHEDULERS:
             raise self.error(
                 f"the scheduler {kind!r} is not offered",
                 "remove that section and use --lr-scheduler-type",

@@ -130,6 +130,8 @@ class OptimizationOptions:
         for name in ("per_device_train_batch_size", "gradient_accumulation_steps"):
             _at_least(name, getattr(self, name), 1)
         _at_least("max_grad_norm", self.max_grad_norm, 0)
+        if self.seed >= 1 << 63:
+            raise WholewordError(f"--seed {self.seed}: must be below 2**63")
         if not 0 <= self.warmup_ratio < 1:
             raise WholewordError(f"--warmup-ratio {self.warmup_ratio}: not in [0, 1); write 0.06")
         if not 0 < self.learning_rate < 10:
@@ -204,16 +206,22 @@ def parse(arguments: list[str]) -> Options:
 
     class Parser(HfArgumentParser):
         def error(self, message: str) -> NoReturn:
-            raise WholewordError(f"command line: {message}; see --help")
+            raise _refusal(message)
 
     parser = Parser(list(_GROUPS), allow_abbrev=False, prog="train/pretrain.py")
-    model, data, optimization, run = parser.parse_args_into_dataclasses(
-        arguments, look_for_args_file=False
+    model, data, optimization, run, unknown = parser.parse_args_into_dataclasses(
+        arguments, return_remaining_strings=True, look_for_args_file=False
     )
+    if unknown:
+        raise _refusal(f"unknown {' '.join(unknown)}")
     for action in parser._actions:
         action.default = argparse.SUPPRESS
     given = frozenset(vars(parser.parse_args(arguments)))
     return Options(model, data, optimization, run, given)
+
+
+def _refusal(message: str) -> WholewordError:
+    return WholewordError(f"command line: {' '.join(message.split())}; see --help")
 
 
 def flag(name: str) -> str:

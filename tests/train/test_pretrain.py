@@ -186,7 +186,9 @@ def test_commands_on_the_final_model(data, one, tmp_path):
     assert float(re.search(r'"loss": ([\d.]+)', scores.output).group(1)) == pytest.approx(expected)
 
     text = tmp_path / "lines.txt"
-    text.write_text("滚滚长江东逝水，浪花淘尽英雄。\n\n" + "青山依旧在，" * 100 + "\n", encoding="utf-8")
+    text.write_text(
+        "滚滚长江东逝水，浪花淘尽英雄。\n\n" + "青山依旧在，" * 100 + "\n", encoding="utf-8"
+    )
     out = tmp_path / "out.csv"
     made = CliRunner().invoke(app, ["predict", "-i", str(text), "-o", str(out), "--model", model])
     assert made.exit_code == 0, made.output

@@ -1,0 +1,90 @@
+"""The command line of the trainer."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from preprocess.errors import WholewordError
+from train.options import parse, parse_overrides, seconds
+
+
+def test_defaults_are_those_of_the_contract():
+    options = parse([])
+    assert (options.data.data, options.model.model) == ("shards", "bert-small")
+    assert (options.run.output_dir, options.run.resume_from_checkpoint) == ("runs/default", "auto")
+    assert options.optimization.num_train_epochs == 1
+    assert options.given == frozenset()
+
+
+@pytest.mark.parametrize("spelling", ["--local_rank=1", "--local-rank=1"])
+def test_the_launchers_option_has_two_spellings(spelling):
+    assert parse([spelling]).run.local_rank == 1
+
+
+def test_given_names_what_was_said_even_if_it_is_the_default():
+    options = parse(["--learning-rate", "1e-4", "--gradient-checkpointing", "--max_steps", "3"])
+    assert options.given == {"learning_rate", "gradient_checkpointing", "max_steps"}
+    assert options.optimization.gradient_checkpointing
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--nonsense"],
+        ["--max-steps", "many"],
+        ["--learn", "1"],
+        ["--max-steps", "-1"],
+        ["--learning-rate", "0"],
+        ["--learning-rate", "nan"],
+        ["--warmup-ratio", "1"],
+        ["--mlm-probability", "1.5"],
+        ["--mlm-probability", "0.1:0.2:0.3"],
+        ["--mask-replace", "0.5:0.1:0.1"],
+        ["--masking", "words"],
+        ["--save-time", "soon"],
+        ["--sentence-order", "--next-sentence"],
+        ["--early-stopping-patience", "2", "--eval-steps", "0"],
+        ["--logging-steps", "0"],
+    ],
+)
+def test_impossible_command_lines_are_one_line(arguments):
+    with pytest.raises(WholewordError) as caught:
+        parse(arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_masking_probability_and_replacement():
+    data = parse(["--mlm-probability", "0.3:0.15", "--mask-replace", "1:0:0"]).data
+    assert data.probabilities == (0.3, 0.15)
+    assert data.replacements == (1.0, 0.0, 0.0)
+    assert parse(["--mlm-probability", "0.2"]).data.probabilities == (0.2, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("8h", 28800), ("45m", 2700), ("90s", 90), ("90", 90), ("1h30m", 5400), ("", math.inf)],
+)
+def test_durations(text, expected):
+    assert seconds("--max-train-time", text) == expected
+
+
+def test_overrides():
+    assert parse_overrides("a=1, b = x") == {"a": "1", "b": "x"}
+    assert parse_overrides("") == {}
+    with pytest.raises(WholewordError, match="not name=value"):
+        parse_overrides("hidden_size")
+
+
+NAMES = ["--model", "--max-steps", "--seed", "--masking", "--precision", "--save-time", "-x", "--"]
+
+
+@given(st.lists(st.sampled_from(NAMES) | st.text(max_size=6), max_size=5))
+def test_any_command_line_is_read_or_refused_in_one_line(arguments):
+    try:
+        parse(arguments)
+    except WholewordError:
+        pass
+    except SystemExit as end:
+        assert end.code == 0 and {"-h", "--help"} & set(arguments)
