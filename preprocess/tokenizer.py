@@ -81,9 +81,18 @@ def load_backend(tokenizer_json: str) -> tokenizers.Tokenizer:
     else:
         renamed = [[names.get(piece, piece), score] for piece, score in vocabulary]
     description["model"]["vocab"] = renamed
+    if "merges" in description["model"]:
+        merges = description["model"]["merges"]
+        description["model"]["merges"] = [merge for merge in merges if not _spells(merge, names)]
     backend = tokenizers.Tokenizer.from_str(json.dumps(description))
     backend.encode_special_tokens = True
     return backend
+
+
+def _spells(merge: list[str] | str, names: dict[str, str]) -> bool:
+    """Whether a merge of BPE uses or makes a special token (it may have learnt one from text)."""
+    pair = merge.split(" ") if isinstance(merge, str) else merge
+    return any(piece in names for piece in (*pair, "".join(pair)))
 
 
 def special_literals(tokenizer_json: str) -> tuple[str, ...]:
