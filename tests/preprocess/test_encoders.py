@@ -1,4 +1,5 @@
 import functools
+import json
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +16,7 @@ from preprocess.sentences import sentence_boundaries
 from preprocess.tokenizer import LoadedTokenizer, load_backend, load_tokenizer
 from preprocess.unicode import is_han
 from tests.preprocess import support
-from tests.preprocess.tokenizers_zoo import save_bpe, save_unigram
+from tests.preprocess.tokenizers_zoo import ROBERTA_TOKENS, save_bpe, save_unigram
 
 SAVE: dict[str, Callable[[Path], Path]] = {
     "wordpiece": lambda folder: Path(support.TOKENIZER),
@@ -169,6 +170,18 @@ def test_literal_special_tokens_are_text(tokenizer: LoadedTokenizer, segmenter: 
         assert encoded.counts["special_token_literals"] >= 12
 
 
+def test_bpe_that_learnt_to_spell_a_special_token(tmp_path: Path) -> None:
+    backend = tokenizers.Tokenizer(tokenizers.models.BPE(unk_token="<unk>"))
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()  # punctuation stays in words
+    trainer = tokenizers.trainers.BpeTrainer(special_tokens=ROBERTA_TOKENS, show_progress=False)
+    backend.train_from_iterator(["<s> a</s> <mask> b<s>c </s>"] * 50, trainer)
+    merges = json.loads(backend.to_str())["model"]["merges"]
+    assert any("".join(merge) in ROBERTA_TOKENS for merge in merges)
+    ids = load_backend(backend.to_str()).encode("<s> a</s> <mask>", add_special_tokens=False).ids
+    assert ids
+    assert not {backend.token_to_id(token) for token in ROBERTA_TOKENS} & set(ids)
+
+
 def test_documents_that_do_not_join_use_pre_tokens() -> None:
     bert = load_tokenizer(support.TOKENIZER)
     text = "天下 abc"
@@ -194,11 +207,11 @@ def test_the_compiled_encoder_is_chosen_where_it_can_be(tmp_path: Path) -> None:
     jieba_words, custom = SegmenterSpec("jieba"), SegmenterSpec("custom", WHOLES)
     assert choose_encoder("auto", bert, jieba_words) == ("compiled", None)
     assert choose_encoder("reference", bert, jieba_words) == ("reference", None)
-    for json, segmenter in (
+    for tokenizer_json, segmenter in (
         (bert, custom),
         (load_tokenizer(str(save_unigram(tmp_path))).json, jieba_words),
     ):
-        kind, reason = choose_encoder("auto", json, segmenter)
+        kind, reason = choose_encoder("auto", tokenizer_json, segmenter)
         assert kind == "reference"
         assert reason
-        assert choose_encoder("compiled", json, segmenter) == ("compiled", reason)
+        assert choose_encoder("compiled", tokenizer_json, segmenter) == ("compiled", reason)
