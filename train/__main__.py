@@ -1,10 +1,13 @@
 """`python -m train`: look at what training sees and at what a model has learned."""
 
+import os
+
 from preprocess.console import run_command
 
 
 def main() -> None:
     """Run the command line; its imports take seconds, in which Ctrl-C must be one line too."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see pretrain.py
     from train.cli import app
 
     app()

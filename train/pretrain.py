@@ -8,12 +8,17 @@
 The same command continues a run that was stopped. `--help` lists every option.
 """
 
+import os
 import sys
 from pathlib import Path
 
 # Running this file puts train/ itself first on the path, where a module could shadow a library.
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+# Read when torch is loaded: OpenMP's threads sleep when they wait. By default they spin, and a
+# second busy process on the machine then makes training many times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 
