@@ -43,7 +43,7 @@ class DataOptions:
         "0.15", "Expected share of masked tokens; 'START:END' changes it linearly over the run."
     )
     mask_replace: str = _option(
-        "0.8:0.1:0.1", "Shares of chosen tokens that become [MASK], a random id, and stay."
+        "0.8,0.1,0.1", "Shares of chosen tokens that become [MASK], a random id, and stay."
     )
     sentence_order: bool = _option(False, "Also learn whether two halves of a row were swapped.")
     next_sentence: bool = _option(
@@ -64,7 +64,7 @@ class DataOptions:
         if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
             raise WholewordError(
                 f"--mask-replace {self.mask_replace}: three shares that add up to 1 are needed; "
-                "write 0.8:0.1:0.1"
+                "write 0.8,0.1,0.1"
             )
         if self.sentence_order and self.next_sentence:
             raise WholewordError(
@@ -74,7 +74,7 @@ class DataOptions:
     @property
     def probabilities(self) -> tuple[float, float]:
         """The masking probability at the first and at the last step."""
-        parts = _numbers("--mlm-probability", self.mlm_probability)
+        parts = _numbers("--mlm-probability", self.mlm_probability, ":")
         if len(parts) not in (1, 2):
             raise WholewordError(
                 f"--mlm-probability {self.mlm_probability}: one or two numbers are needed; "
@@ -85,10 +85,10 @@ class DataOptions:
     @property
     def replacements(self) -> tuple[float, float, float]:
         """Shares of chosen tokens that become the mask, a random id, or stay."""
-        parts = _numbers("--mask-replace", self.mask_replace)
+        parts = _numbers("--mask-replace", self.mask_replace, ",")
         if len(parts) != 3:
             raise WholewordError(
-                f"--mask-replace {self.mask_replace}: three shares are needed; write 0.8:0.1:0.1"
+                f"--mask-replace {self.mask_replace}: three shares are needed; write 0.8,0.1,0.1"
             )
         return parts[0], parts[1], parts[2]
 
@@ -265,11 +265,11 @@ def parse_overrides(text: str) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def _numbers(name: str, text: str) -> list[float]:
+def _numbers(name: str, text: str, separator: str) -> list[float]:
     try:
-        return [float(part) for part in text.split(":")]
+        return [float(part) for part in text.split(separator)]
     except ValueError:
-        raise WholewordError(f"{name} {text}: not numbers joined by colons") from None
+        raise WholewordError(f"{name} {text}: not numbers joined by {separator!r}") from None
 
 
 def _at_least(name: str, value: float, least: float) -> None:
