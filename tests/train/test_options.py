@@ -56,7 +56,7 @@ def test_impossible_command_lines_are_one_line(arguments):
 
 
 def test_masking_probability_and_replacement():
-    data = parse(["--mlm-probability", "0.3:0.15", "--mask-replace", "1:0:0"]).data
+    data = parse(["--mlm-probability", "0.3:0.15", "--mask-replace", "1,0,0"]).data
     assert data.probabilities == (0.3, 0.15)
     assert data.replacements == (1.0, 0.0, 0.0)
     assert parse(["--mlm-probability", "0.2"]).data.probabilities == (0.2, 0.2)
