@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from rich.markup import escape
 from rich.table import Table
 from transformers import PreTrainedModel
 
@@ -23,6 +24,9 @@ from train.preview import preview
 from train.ranks import Ranks, quieten
 from train.shard_dataset import ShardDataset
 from train.windows import LoaderOptions
+
+SHOWN_LINES = 3
+"""Lines that predict shows; the file has them all."""
 
 app = typer.Typer(
     help="Look at what training sees and at what a model has learned.",
@@ -103,6 +107,7 @@ def predict_command(
     if as_json:
         print(json.dumps(asdict(summary), indent=2))
         return
+    console.print(_predictions_table(found[:SHOWN_LINES]))
     console.print(
         f"{output}: {summary.lines:,} lines, exact match {summary.exact_match:.1%}, "
         f"token accuracy {summary.token_accuracy:.1%}"
@@ -167,6 +172,18 @@ def _load_for_text(name: str, trust_remote_code: bool) -> Any:
     prepare_padded(model)
     model.to(_device())
     return model.eval()
+
+
+def _predictions_table(found: list[prediction.Prediction]) -> Table:
+    table = Table(
+        title="the first lines, masked and filled in", title_justify="left", show_lines=True
+    )
+    for column in ("masked", "filled in", "right"):
+        table.add_column(column)
+    for line in found:
+        share = f"{line.right} of {line.tokens}"
+        table.add_row(escape(line.masked), escape(line.predicted), share)
+    return table
 
 
 def _scores_table(title: str, scores: Scores) -> Table:
