@@ -16,6 +16,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -91,8 +92,8 @@ def train_scenario(shards: Path) -> Scenario:
 
     def command(folder: Path) -> list[str]:
         return [
-            *("deepspeed", "--num_accelerators", "2", "train/pretrain.py"),
-            *("--deepspeed", "ds_configs/zero2.json", "--data", str(shards)),
+            *("deepspeed", "--num_accelerators", "2", "--master_port", str(_free_port())),
+            *("train/pretrain.py", "--deepspeed", "ds_configs/zero2.json", "--data", str(shards)),
             *("--model", "bert-tiny", "--per-device-train-batch-size", "4"),
             *("--max-steps", str(steps), "--save-steps", str(save_steps)),
             *("--output-dir", str(folder)),
@@ -110,6 +111,13 @@ def train_scenario(shards: Path) -> Scenario:
         digests=lambda folder: _digests(folder / "final", set()),
         jitter_seconds=1.0,
     )
+
+
+def _free_port() -> int:
+    """A port that nobody listens on: another run on this machine has the launcher's default."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def build_training_shards(folder: Path) -> Path:
