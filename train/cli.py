@@ -179,7 +179,7 @@ def _predictions_table(found: list[prediction.Prediction]) -> Table:
         title="the first lines, masked and filled in", title_justify="left", show_lines=True
     )
     for column in ("masked", "filled in", "right"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for line in found:
         share = f"{line.right} of {line.tokens}"
         table.add_row(escape(line.masked), escape(line.predicted), share)
