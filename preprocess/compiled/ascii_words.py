@@ -1,5 +1,7 @@
 """Words of ASCII letters: read at once, and the short ones looked up in a cache of recent words."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from preprocess.compiled.integers import signed
@@ -21,6 +23,15 @@ _LONGEST = 7
 """Bytes of a key, beside a 1 that says where they begin."""
 _MULTIPLIER = -7046029254386353131  # 2^64 over the golden ratio (Knuth, 6.4), as a signed number
 _HASH_SHIFT = 40
+
+
+class WordCache(NamedTuple):
+    """Recent words that are one token."""
+
+    keys: np.ndarray
+    """int64 `[CACHE_SIZE]`, see `read_word`; 0 where there is none."""
+    ids: np.ndarray
+    """int32 `[CACHE_SIZE]`."""
 
 
 @unmanaged

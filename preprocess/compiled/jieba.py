@@ -111,8 +111,6 @@ def mark_words(
     Returns:
         the number of characters.
     """
-    labels, bases, weights, forced = tables.labels, tables.bases, tables.weights, tables.forced
-    emissions, transitions = tables.emissions, tables.transitions
     length = _read_symbols(tables.symbols, data, begin, end, symbols, marks)
     symbols[length] = 0
     first = 0
@@ -123,13 +121,9 @@ def mark_words(
         last = first + 1
         while symbols[last] != 0:
             last += 1
-        _find_route(
-            labels, bases, weights, tables.unknown_weight, symbols, first, last, scores, marks
-        )
+        _find_route(tables, symbols, first, last, scores, marks)
         if tables.hmm:
-            _follow_with_hmm(
-                labels, bases, weights, forced, emissions, transitions, symbols, first, last, marks
-            )
+            _follow_with_hmm(tables, symbols, first, last, marks)
         else:
             _follow(symbols, first, last, marks)
         first = last
@@ -163,10 +157,7 @@ def _read_symbols(
 @unmanaged
 @kernel
 def _find_route(
-    labels: np.ndarray,
-    bases: np.ndarray,
-    weights: np.ndarray,
-    unknown_weight: float,
+    tables: JiebaTables,
     symbols: np.ndarray,
     first: int,
     last: int,
@@ -176,10 +167,7 @@ def _find_route(
     """`get_DAG` and `calc`: from right to left, the best word that begins at each character.
 
     Args:
-        labels: of the dictionary, like the next three.
-        bases: see `trie`.
-        weights: see `JiebaTables`.
-        unknown_weight: of a character that starts no word.
+        tables: dictionary.
         symbols: text; 0 at `last`.
         first: first character of the block.
         last: behind its last one.
@@ -197,20 +185,20 @@ def _find_route(
         while True:
             symbol = signed(symbols[behind])
             cell = base + symbol
-            if labels[cell] != symbol:
+            if tables.labels[cell] != symbol:
                 break
             behind += 1
-            weight = weights[cell]
+            weight = tables.weights[cell]
             if weight <= 0.0:
                 score = weight + scores[behind & ring]
                 if score >= best:
                     best = score
                     length = behind - here
-            base = signed(bases[cell])
+            base = signed(tables.bases[cell])
             if base == 0:
                 break
         if best == -np.inf:
-            best = unknown_weight + scores[(here + 1) & ring]
+            best = tables.unknown_weight + scores[(here + 1) & ring]
         scores[here & ring] = best
         lengths[here] = length
 
@@ -245,12 +233,7 @@ def _follow(symbols: np.ndarray, first: int, last: int, marks: np.ndarray) -> No
 @unmanaged
 @kernel
 def _follow_with_hmm(
-    labels: np.ndarray,
-    bases: np.ndarray,
-    weights: np.ndarray,
-    forced: np.ndarray,
-    emissions: np.ndarray,
-    transitions: np.ndarray,
+    tables: JiebaTables,
     symbols: np.ndarray,
     first: int,
     last: int,
@@ -259,12 +242,7 @@ def _follow_with_hmm(
     """`__cut_DAG`: runs of single characters that are no word themselves go to the HMM.
 
     Args:
-        labels: of the dictionary and the HMM, like the next five.
-        bases: see `trie`.
-        weights: see `JiebaTables`.
-        forced: see `JiebaTables`.
-        emissions: see `JiebaTables`.
-        transitions: see `JiebaTables`.
+        tables: dictionary and HMM.
         symbols: text.
         first: first character of the block.
         last: behind its last one.
@@ -276,9 +254,9 @@ def _follow_with_hmm(
         while here < last and marks[here] == 1:
             here += 1
         if here - run > 1:
-            cell = find(labels, bases, symbols, run, here)
-            if cell < 0 or weights[cell] > 0.0:
-                _cut_run(labels, bases, forced, emissions, transitions, symbols, run, here, marks)
+            cell = find(tables.labels, tables.bases, symbols, run, here)
+            if cell < 0 or tables.weights[cell] > 0.0:
+                _cut_run(tables, symbols, run, here, marks)
         if here < last:
             length = signed(marks[here])
             marks[here] = 1
@@ -290,11 +268,7 @@ def _follow_with_hmm(
 @unmanaged
 @kernel
 def _cut_run(
-    labels: np.ndarray,
-    bases: np.ndarray,
-    forced: np.ndarray,
-    emissions: np.ndarray,
-    transitions: np.ndarray,
+    tables: JiebaTables,
     symbols: np.ndarray,
     begin: int,
     end: int,
@@ -308,9 +282,9 @@ def _cut_run(
             while here < end and symbols[here] > ASCII_SYMBOLS:
                 here += 1
             if here - piece > 1:
-                _viterbi(emissions, transitions, symbols, piece, here, marks)
-                if len(forced) > 0:
-                    _split_forced(labels, bases, forced, symbols, piece, here, marks)
+                _viterbi(tables, symbols, piece, here, marks)
+                if len(tables.forced) > 0:
+                    _split_forced(tables, symbols, piece, here, marks)
             continue
         while here < end and symbols[here] <= ASCII_SYMBOLS:
             word = here
@@ -349,8 +323,7 @@ def _skip_number(symbols: np.ndarray, begin: int, end: int) -> int:
 @unmanaged
 @kernel
 def _viterbi(
-    emissions: np.ndarray,
-    transitions: np.ndarray,
+    tables: JiebaTables,
     symbols: np.ndarray,
     begin: int,
     end: int,
@@ -361,13 +334,14 @@ def _viterbi(
     A score is `(score before + transition) + emission`, in this order. The marks hold, until the way
     back, which of its two possible predecessors each state took: a bit a state.
     """
-    emission = emissions[symbols[begin]]
+    transitions = tables.transitions
+    emission = tables.emissions[symbols[begin]]
     score_b = transitions[START, _B] + emission[_B]
     score_e = transitions[START, _E] + emission[_E]
     score_m = transitions[START, _M] + emission[_M]
     score_s = transitions[START, _S] + emission[_S]
     for here in range(begin + 1, end):
-        emission = emissions[symbols[here]]
+        emission = tables.emissions[symbols[here]]
         b_from_e = score_e + transitions[_E, _B] + emission[_B]
         b_from_s = score_s + transitions[_S, _B] + emission[_B]
         e_from_b = score_b + transitions[_B, _E] + emission[_E]
@@ -402,9 +376,7 @@ def _viterbi(
 @unmanaged
 @kernel
 def _split_forced(
-    labels: np.ndarray,
-    bases: np.ndarray,
-    forced: np.ndarray,
+    tables: JiebaTables,
     symbols: np.ndarray,
     begin: int,
     end: int,
@@ -417,6 +389,6 @@ def _split_forced(
         here += 1
         while here < end and marks[here] == 0:
             here += 1
-        cell = find(labels, bases, symbols, word, here)
-        if cell >= 0 and forced[cell]:
+        cell = find(tables.labels, tables.bases, symbols, word, here)
+        if cell >= 0 and tables.forced[cell]:
             marks[word:here] = 1

@@ -30,6 +30,26 @@ class WordPieceTables(NamedTuple):
     """Characters above which a word is unknown."""
 
 
+class Word(NamedTuple):
+    """The word that is being read."""
+
+    symbols: np.ndarray
+    """uint32 `[longest_word + 1]`."""
+    breaks: np.ndarray
+    """bool `[longest_word + 2]`, a sentence begins at this character; all false between words."""
+
+
+class Tokens(NamedTuple):
+    """Where tokens are written, long enough for all of them."""
+
+    ids: np.ndarray
+    """uint16 or uint32."""
+    word_starts: np.ndarray
+    """bool."""
+    sentence_starts: np.ndarray
+    """bool."""
+
+
 def wordpiece_arrays(
     vocabulary: dict[str, int], unknown: str, longest_word: int
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
@@ -73,37 +93,37 @@ def wordpiece_tables(arrays: dict[str, np.ndarray]) -> WordPieceTables:
 
 @unmanaged
 @kernel
+def emit_token(tokens: Tokens, at: int, token: int, word_start: bool, sentence_start: bool) -> int:
+    """Write one token; returns where the next one goes."""
+    tokens.ids[at] = token
+    tokens.word_starts[at] = word_start or sentence_start
+    tokens.sentence_starts[at] = sentence_start
+    return at + 1
+
+
+@unmanaged
+@kernel
 def emit_word(
-    cells: np.ndarray,
-    continuation: int,
-    unknown: int,
-    symbols: np.ndarray,
-    breaks: np.ndarray,
+    tables: WordPieceTables,
+    word: Word,
     length: int,
     begins: bool,
     sentence: bool,
     broken: bool,
-    ids: np.ndarray,
-    word_starts: np.ndarray,
-    sentence_starts: np.ndarray,
+    tokens: Tokens,
     at: int,
 ) -> tuple[int, bool]:
     """Write the pieces of one word.
 
     Args:
-        cells: of `WordPieceTables`, like the next two.
-        continuation: base of pieces that continue a word.
-        unknown: id of the unknown token.
-        symbols: uint32 `[longest_word + 1]`, the word.
-        breaks: bool `[longest_word + 2]`, a sentence begins at this character; cleared.
+        tables: the vocabulary.
+        word: its characters; `breaks` is cleared.
         length: number of characters, `longest_word + 1` or more if there are too many.
         begins: a word of the segmenter begins at its first character.
         sentence: its first token starts a sentence.
         broken: whether any of `breaks` is set.
-        ids: uint16 or uint32, written to.
-        word_starts: bool, written to.
-        sentence_starts: bool, written to.
-        at: where to begin to write.
+        tokens: where to write.
+        at: where to begin.
 
     Returns:
         the end of what was written; whether a sentence begins within the word, behind the first
@@ -111,42 +131,32 @@ def emit_word(
     """
     first = at
     start = 0
-    if length >= len(symbols):
-        start = length
-        at += 1
-        ids[first] = unknown
     while start < length:
-        token, end = _longest_match(cells, continuation, symbols, start, length)
+        token, end = -1, start
+        if length <= tables.longest_word:
+            token, end = _longest_match(tables, word.symbols, start, length)
         if token < 0:
-            at = first + 1
-            ids[first] = unknown
+            at = emit_token(tokens, first, tables.unknown, begins, sentence)
             break
-        ids[at] = token
-        word_starts[at] = False
-        sentence_starts[at] = False
-        at += 1
+        at = emit_token(tokens, at, token, begins and start == 0, sentence and start == 0)
         start = end
-    word_starts[first] = begins or sentence
-    sentence_starts[first] = sentence
     if not broken:
         return at, False
-    left = _break_sentences(
-        cells, continuation, symbols, breaks, length, word_starts, sentence_starts, first, at
-    )
-    return at, left
+    return at, _break_sentences(tables, word, length, tokens, first, at)
 
 
 @unmanaged
 @kernel
 def _longest_match(
-    cells: np.ndarray, continuation: int, symbols: np.ndarray, start: int, length: int
+    tables: WordPieceTables, symbols: np.ndarray, start: int, length: int
 ) -> tuple[int, int]:
     """Id (-1 for none) and end of the longest entry that matches at `start`."""
+    cells = tables.cells
     token = -1
     end = start
     base = 0
     if start > 0:
-        base = continuation
+        base = tables.continuation
         if base == 0:
             return token, end
     for index in range(start, length):
@@ -166,32 +176,24 @@ def _longest_match(
 @unmanaged
 @kernel
 def _break_sentences(
-    cells: np.ndarray,
-    continuation: int,
-    symbols: np.ndarray,
-    breaks: np.ndarray,
-    length: int,
-    word_starts: np.ndarray,
-    sentence_starts: np.ndarray,
-    first: int,
-    last: int,
+    tables: WordPieceTables, word: Word, length: int, tokens: Tokens, first: int, last: int
 ) -> bool:
     """Start sentences at the pieces `first` to `last` of a word that holds boundaries."""
     start = 0
     index = 1  # of the first boundary not yet dealt with
-    end = min(length, len(symbols)) + 1
+    end = min(length, tables.longest_word + 1) + 1
     if last - first > 1:
         for at in range(first, last):
             seen = False
             while index <= start:
-                seen |= breaks[index]
+                seen |= word.breaks[index]
                 index += 1
             if seen:
-                word_starts[at] = True
-                sentence_starts[at] = True
-            _, start = _longest_match(cells, continuation, symbols, start, length)
+                tokens.word_starts[at] = True
+                tokens.sentence_starts[at] = True
+            _, start = _longest_match(tables, word.symbols, start, length)
     left = False
     for rest in range(index, end):
-        left |= breaks[rest]
-    breaks[:end] = False
+        left |= word.breaks[rest]
+    word.breaks[:end] = False
     return left

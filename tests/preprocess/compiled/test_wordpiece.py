@@ -4,7 +4,13 @@ import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preprocess.compiled.wordpiece import emit_word, wordpiece_arrays, wordpiece_tables
+from preprocess.compiled.wordpiece import (
+    Tokens,
+    Word,
+    emit_word,
+    wordpiece_arrays,
+    wordpiece_tables,
+)
 
 LIMIT = 12
 VOCABULARY = {
@@ -42,18 +48,13 @@ def _pieces(
     marks[[b for b in breaks if b <= LIMIT]] = True
     ids, starts, sentences = np.zeros(64, np.uint16), np.zeros(64, bool), np.zeros(64, bool)
     end, left = emit_word(
-        cells=tables.cells,
-        continuation=tables.continuation,
-        unknown=tables.unknown,
-        symbols=scratch,
-        breaks=marks,
+        tables=tables,
+        word=Word(scratch, marks),
         length=len(word),
         begins=True,
         sentence=False,
         broken=bool(breaks),
-        ids=ids,
-        word_starts=starts,
-        sentence_starts=sentences,
+        tokens=Tokens(ids, starts, sentences),
         at=0,
     )
     assert not marks.any()
