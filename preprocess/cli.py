@@ -14,6 +14,7 @@ from preprocess.build import run_build
 from preprocess.console import console
 from preprocess.describe import summary, summary_table
 from preprocess.errors import WholewordError
+from preprocess.kernels import are_compiled
 from preprocess.manifest import Manifest, read_manifest
 from preprocess.options import BuildOptions
 from preprocess.plan import Plan, identity, plan_build
@@ -209,11 +210,13 @@ def _parse_size(text: str) -> int | None:
 def _announce(plan: Plan) -> None:
     segmenter = plan.segmenter.function or plan.segmenter.kind
     chosen = " (chosen from the vocabulary)" if plan.options.segmenter == "auto" else ""
+    workers = min(plan.options.workers, len(plan.tasks))
     console.print(
-        f"{len(plan.files)} files, {plan.bytes / 1e6:.1f} MB, {len(plan.tasks)} tasks, "
-        f"{min(plan.options.workers, len(plan.tasks))} workers; words: [bold]{segmenter}[/]{chosen}; "
-        f"encoder: [bold]{plan.encoder}[/]"
+        f"input: {plan.bytes / 1e6:.1f} MB; files: {len(plan.files)}; tasks: {len(plan.tasks)}; "
+        f"workers: {workers}; words: [bold]{segmenter}[/]{chosen}; encoder: [bold]{plan.encoder}[/]"
     )
+    if not are_compiled():
+        console.print("the first build compiles its kernels, which takes half a minute once")
     if plan.encoder_reason:
         console.print(f"[yellow]the compiled encoder cannot be used: {plan.encoder_reason}[/]")
 

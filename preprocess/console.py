@@ -15,8 +15,8 @@ EXIT_DEFECT = 70
 """EX_SOFTWARE of sysexits.h."""
 EXIT_INTERRUPTED = 130
 
-console = Console(highlight=False)
-"""Standard output."""
+console = Console(highlight=False, soft_wrap=True)
+"""Standard output; lines are left whole, so that commands in them can be copied."""
 _errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 

@@ -57,3 +57,8 @@ import numba  # noqa: E402  (the cache folder must be set first)
 def kernel(function: Function) -> Function:
     """Compile a pure function of arrays: cached on disk, serial, without the interpreter lock."""
     return cast(Function, numba.njit(cache=True, nogil=True)(function))
+
+
+def are_compiled() -> bool:
+    """Whether kernels of these sources have been compiled before, which takes half a minute."""
+    return any(Path(os.environ["NUMBA_CACHE_DIR"]).rglob("*.nbc"))

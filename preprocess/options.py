@@ -54,6 +54,8 @@ class BuildOptions:
         Raises:
             WholewordError: naming the flag and its range.
         """
+        if "\0" in self.output:
+            raise WholewordError("--output: a folder's name cannot hold a NUL character")
         if not 8 <= self.max_length <= MAX_LENGTH:
             raise WholewordError(f"--max-length {self.max_length}: must be 8 to {MAX_LENGTH}")
         if not 0 <= self.validation_fraction < 1:

@@ -16,8 +16,17 @@ from preprocess.manifest import Manifest
 from tests.preprocess import support
 
 # Kernels compile inside the first example, and the machine may be busy: time says nothing here.
+# The same examples in every run: a change is judged by what it does, not by luck. New ones are found
+# with `--hypothesis-profile explore`.
 settings.register_profile(
-    "wholeword", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+    "wholeword",
+    deadline=None,
+    derandomize=True,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "explore", deadline=None, max_examples=1000, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("wholeword")
 

@@ -57,6 +57,12 @@ def test_jieba_keeps_numbers_names_and_words() -> None:
     assert cut("jieba", "自然语言处理3.14和C++") == ["自然语言", "处理", "3.14", "和", "C++"]
 
 
+def test_a_user_dictionary_may_hold_whatever_jieba_takes(tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    path.write_text("三国 演义 5 n\n坏 x n\n\n好词\n", encoding="utf-8")
+    assert parse_segmenter("jieba", (str(path),), True).user_dicts == (str(path),)
+
+
 def test_hmm_finds_words_that_the_dictionary_lacks() -> None:
     assert "杭研" in cut("jieba", "他来到了网易杭研大厦")
     assert "杭研" not in cut("jieba", "他来到了网易杭研大厦", hmm=False)
@@ -150,7 +156,6 @@ def test_jiebas_options_belong_to_jieba() -> None:
         (lambda path: None, "no such file"),
         (lambda path: path.mkdir(), "cannot be read"),
         (lambda path: path.write_bytes("词 3 n".encode("gbk")), "cannot be read as UTF-8"),
-        (lambda path: path.write_text("好 3 n\n坏 x n\n"), ":2: not a line"),
     ],
 )
 def test_bad_user_dictionaries_are_named(
