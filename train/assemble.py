@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from preprocess.errors import WholewordError
 from preprocess.manifest import Manifest
-from train import checkpoint, run_folder
+from train import checkpoint, elastic, run_folder
 from train.checkpoint import Progress
 from train.ds_config import Plan, detect_hardware, make_plan, read_config
 from train.fitting import Vocabulary
@@ -204,13 +204,17 @@ def resume(run: Run) -> None:
     else:
         found = Path(asked)
         _check_named(run, found)
-    progress = checkpoint.read_progress(found)
-    checkpoint.check_layout(
-        found, progress, run.plan.stage, run.plan.precision, run.ranks.world_size
-    )
-    checkpoint.load(run.engine, found)
-    run.progress = progress
-    run.console.say(f"continues from {found} (step {progress.step} of {run.total_steps})")
+    was, now = checkpoint.read_progress(found), run.progress
+    elastic.check(found, was, now)
+    if elastic.is_same_layout(was, now):
+        checkpoint.load(run.engine, found)
+    else:
+        run.console.say(f"converts {found} from {elastic.in_words(was)} to {elastic.in_words(now)}")
+        stages = (was.stage, now.stage)
+        elastic.load(run.engine, run.model, found, run.checkpoints, stages, run.ranks)
+    layout = {"world_size": now.world_size, "stage": now.stage, "settings": now.settings}
+    run.progress = was.model_copy(update=layout)
+    run.console.say(f"continues from {found} (step {was.step} of {run.total_steps})")
 
 
 def _check_named(run: Run, folder: Path) -> None:

@@ -23,7 +23,7 @@ from preprocess.errors import WholewordError
 from train.ranks import Ranks
 
 STATE = "state"  # DeepSpeed's tag
-_ASIDE = ".writing-"
+ASIDE = ".writing-"  # what begins so is a leftover after a kill
 _DOOMED = ".deleting-"
 
 
@@ -67,11 +67,11 @@ def save(engine: Any, folder: Path, progress: Progress, keep: int, ranks: Ranks)
         WholewordError: the disk is full or cannot be written.
     """
     final = folder / f"step-{progress.step:08d}"
-    aside = folder / f"{_ASIDE}{final.name}"
+    aside = folder / f"{ASIDE}{final.name}"
     try:
         if ranks.first:
             folder.mkdir(parents=True, exist_ok=True)
-            for leftover in [*folder.glob(f"{_ASIDE}*"), *folder.glob(f"{_DOOMED}*")]:
+            for leftover in [*folder.glob(f"{ASIDE}*"), *folder.glob(f"{_DOOMED}*")]:
                 shutil.rmtree(leftover)
         ranks.wait()
         engine.save_checkpoint(str(aside), tag=STATE, save_latest=False)
@@ -145,19 +145,6 @@ def load(engine: Any, checkpoint: Path) -> None:
     path, _ = engine.load_checkpoint(str(checkpoint), tag=STATE)
     if path is None:
         raise WholewordError(f"{checkpoint}: DeepSpeed finds no state in it; delete it")
-
-
-def check_layout(
-    checkpoint: Path, progress: Progress, stage: int, precision: str, world: int
-) -> None:
-    """Refuse, before anything is loaded, a state that lies differently than the engine expects."""
-    was = f"ZeRO {progress.stage}, {progress.precision}, {progress.world_size} ranks"
-    now = f"ZeRO {stage}, {precision}, {world} ranks"
-    if was != now:
-        raise WholewordError(
-            f"{checkpoint}: was saved with {was}, this run has {now}; continue with the old "
-            "layout, or begin another run from its weights (--model RUN/final --output-dir NEW)"
-        )
 
 
 def sync_folder(folder: Path) -> None:
