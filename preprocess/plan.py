@@ -13,7 +13,8 @@ from preprocess.options import BuildOptions
 from preprocess.segmenters import SegmenterSpec, parse_segmenter
 from preprocess.sources import InputFile, Task, default_split_size, find_inputs, plan_tasks
 from preprocess.tasks import WorkerSpec
-from preprocess.tokenizer import LoadedTokenizer, has_han, load_tokenizer
+from preprocess.tokenizer import LoadedTokenizer, has_han
+from preprocess.tokenizer_cache import load_tokenizer_once
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def plan_build(options: BuildOptions) -> Plan:
         *find_inputs(options.validation_inputs, "validation"),
         *find_inputs(options.test_inputs, "test"),
     ]
-    tokenizer = load_tokenizer(options.tokenizer)
+    tokenizer = load_tokenizer_once(options.tokenizer)
     room = options.max_length - tokenizer.special.overhead(options.pairs)
     if room < 2:
         raise WholewordError(f"--max-length {options.max_length}: leaves no room for text")

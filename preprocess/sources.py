@@ -275,7 +275,7 @@ def _whole_documents(split: Split, mode: str) -> Iterator[_Chunk]:
             position += end
             held = held[end:]
             boundaries = _boundaries(held, mode)
-        end = int(boundaries[-1]) if len(boundaries) else 0
+        end = boundaries[-1] if boundaries else 0
         yield _Chunk(held[:end], position, bytes_read)
         position += end
         held = held[end:]
@@ -305,20 +305,24 @@ def _read(split: Split) -> Iterator[tuple[bytes, int]]:
                 before = used
 
 
-def _boundaries(data: bytes, mode: str) -> np.ndarray:
-    """Positions, ascending and above 0, at which a document has surely ended."""
+def _boundaries(data: bytes, mode: str) -> tuple[int, ...]:
+    """The first and the last position, above 0, at which a document has surely ended."""
     if mode == "file":
-        return np.empty(0, np.int64)
+        return ()
+    if mode != "blank-line":
+        last = data.rfind(b"\n") + 1
+        return (data.find(b"\n") + 1, last) if last else ()
     begins, _, blank = find_lines(np.frombuffer(data, np.uint8))
     following = np.append(begins[1:], len(data))
     if not data.endswith(b"\n"):
         following, blank = following[:-1], blank[:-1]
-    return following[blank] if mode == "blank-line" else following
+    ended = following[blank]
+    return (int(ended[0]), int(ended[-1])) if len(ended) else ()
 
 
-def _first_end(data: bytes, boundaries: np.ndarray) -> int:
+def _first_end(data: bytes, boundaries: tuple[int, ...]) -> int:
     """Where the first document ends, or the data; the line feed that ends it is not counted."""
-    return int(boundaries[0]) - 1 if len(boundaries) else len(data)
+    return boundaries[0] - 1 if boundaries else len(data)
 
 
 def _cut_point(data: bytes) -> int:

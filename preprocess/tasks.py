@@ -4,12 +4,10 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xxhash
 
 from preprocess.audit import Auditor
 from preprocess.encoders import EncodedDocuments, EncoderSpec, make_encoder
@@ -17,6 +15,7 @@ from preprocess.rows import cut_rows, gather_rows
 from preprocess.shards import Rows, ShardWriter, shard_name, shard_schema
 from preprocess.sources import DocumentBatch, Task, read_documents
 from preprocess.state import PartReport, TaskReport, writing
+from preprocess.xxh3 import hash_documents
 
 HISTOGRAM_CLASSES = 16
 
@@ -126,7 +125,7 @@ class _PartWriter:
         if not len(rows):
             return
         self.shard.write(rows)
-        self.report.documents += len(np.unique(rows.documents))
+        self.report.documents += 1 + int(np.count_nonzero(np.diff(rows.documents)))
         if self._unk_id is not None:
             self.report.unknown += int(np.count_nonzero(rows.ids == self._unk_id))
         classes = np.bincount((np.diff(rows.offsets) - 1) // self._class_width)
@@ -166,13 +165,10 @@ def _write(
 
 def _put_aside(batch: DocumentBatch, fraction: float) -> np.ndarray:
     """Bool `[documents]`: whether xxh3-64 of the text falls into the lowest `fraction`."""
-    threshold = int(fraction * 2**64)
-    data = memoryview(batch.documents.buffers()[2] or b"")
-    offsets = np.frombuffer(batch.documents.buffers()[1], np.int64).tolist()
-    digest = xxhash.xxh3_64_intdigest
-    return np.array(
-        [digest(data[begin:end]) < threshold for begin, end in pairwise(offsets)], dtype=bool
-    )
+    _, offsets, text = batch.documents.buffers()
+    data = np.frombuffer(text, np.uint8) if text else np.zeros(1, np.uint8)
+    hashes = hash_documents(data, np.frombuffer(offsets, np.int64))
+    return hashes < np.uint64(int(fraction * 2**64))
 
 
 def _choose(rows: Rows, chosen: np.ndarray) -> Rows:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,15 +50,21 @@ class LoadedTokenizer:
     vocab_size: int
     """The highest id plus one."""
     special: SpecialTokens
-    source: "PreTrainedTokenizerBase"
-    """What `AutoTokenizer` returned; stays in the parent process."""
+    files: dict[str, bytes]
+    """What `save_pretrained` wrote: a folder of these is opened by `AutoTokenizer`."""
+    name: str
+    """The hub id or folder that it was loaded from."""
+
+    @property
+    def source(self) -> "PreTrainedTokenizerBase":
+        """What `AutoTokenizer` returns for the name; takes seconds."""
+        return _auto_tokenizer(self.name)
 
     def save(self, folder: Path) -> None:
         """Write a copy that `AutoTokenizer.from_pretrained` opens."""
-        try:
-            self.source.save_pretrained(folder)
-        except Exception as error:  # a full disk is a bare Exception of the Rust library
-            raise OSError(str(error)) from error
+        folder.mkdir(exist_ok=True)
+        for name, data in self.files.items():
+            (folder / name).write_bytes(data)
 
 
 def load_backend(tokenizer_json: str) -> tokenizers.Tokenizer:
@@ -126,8 +133,15 @@ def load_tokenizer(name_or_path: str) -> LoadedTokenizer:
         kind=type(backend.model).__name__,
         vocab_size=vocab_size(text),
         special=_special_tokens(name_or_path, source, backend),
-        source=source,
+        files=_saved_files(source),
+        name=name_or_path,
     )
+
+
+def _saved_files(source: "PreTrainedTokenizerBase") -> dict[str, bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        source.save_pretrained(folder)
+        return {file.name: file.read_bytes() for file in sorted(Path(folder).iterdir())}
 
 
 def has_han(tokenizer_json: str) -> bool:
