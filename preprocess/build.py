@@ -77,7 +77,7 @@ def _finish(plan: Plan, reports: list[TaskReport]) -> Manifest:
         state.clear(plan.output, keep=("lock",))
         raise WholewordError(
             f"{', '.join(plan.options.inputs)}: no document with text was left for training; check "
-            "the input, --document-separator and --validation-fraction"
+            "that the input is UTF-8 text, --document-separator and --validation-fraction"
         )
     manifest = finish_dataset(plan, reports)
     write_manifest(plan.output, manifest)

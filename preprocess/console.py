@@ -15,9 +15,9 @@ EXIT_DEFECT = 70
 """EX_SOFTWARE of sysexits.h."""
 EXIT_INTERRUPTED = 130
 
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True, emoji=False)
 """Standard output; lines are left whole, so that commands in them can be copied."""
-_errors = Console(stderr=True, highlight=False, soft_wrap=True)
+_errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def run_command(command: Callable[[], None]) -> None:

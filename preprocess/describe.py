@@ -24,6 +24,11 @@ def summary_table(manifest: Manifest, title: str) -> Table:
         table.add_section()
         for reason, count in manifest.counts.items():
             table.add_row(reason.replace("_", " "), f"{count:,}")
+    table.caption = (
+        f"words: {manifest.segmenter.name}; rows: up to {manifest.max_length} tokens with special "
+        f"ones; tokenizer: {manifest.tokenizer.kind}, {manifest.tokenizer.vocab_size:,} entries"
+    )
+    table.caption_justify = "left"
     return table
 
 
@@ -33,7 +38,15 @@ def summary(manifest: Manifest, folder: Path) -> dict[str, object]:
         name: part.model_dump(include={"documents", "rows", "tokens", "words", "unknown"})
         for name, part in manifest.parts.items()
     }
-    return {"output": str(folder), "parts": parts, "counts": manifest.counts}
+    return {
+        "output": str(folder),
+        "parts": parts,
+        "counts": manifest.counts,
+        "segmenter": manifest.segmenter.model_dump(),
+        "tokenizer": manifest.tokenizer.model_dump(),
+        "max_length": manifest.max_length,
+        "options": manifest.options,
+    }
 
 
 def _ratio(a: int, b: int, form: str) -> str:

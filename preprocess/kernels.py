@@ -40,7 +40,7 @@ def cache_folder(name: str) -> Path:
 
 
 def _sources_hash() -> str:
-    digest = xxhash.xxh3_64()
+    digest = xxhash.xxh3_64(str(_ROOT).encode())  # numba keys its files by their place, too
     for package in _PACKAGES:
         for source in sorted((_ROOT / package).rglob("*.py")):
             text = source.read_bytes()

@@ -137,18 +137,27 @@ def is_finished(output: Path, identity: dict[str, Any]) -> bool:
         raise WholewordError(
             f"{output}: holds something that is not a build of shards; name another --output"
         )
-    try:
-        found = json.loads(state.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WholewordError(f"{state}: cannot be read ({error}); use --overwrite") from error
-    wanted = json.loads(json.dumps(identity))
-    if found != wanted:
+    found, wanted = _read_plan(output), json.loads(json.dumps(identity))
+    if found != wanted and (_holds_work(output) or _foreign_files(output)):
         changed = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
         raise WholewordError(
             f"{output}: holds shards built with other {', '.join(changed)}; name another --output, "
             "or build anew with --overwrite"
         )
     return (output / FILE).exists()
+
+
+def _read_plan(output: Path) -> dict[str, Any]:
+    path = output / STATE / "plan.json"
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise WholewordError(f"{path}: cannot be read ({error}); use --overwrite") from error
+
+
+def _holds_work(output: Path) -> bool:
+    """Whether a task was finished: a build that failed before has nothing to lose."""
+    return (output / FILE).exists() or any((output / STATE).glob("task-*.json"))
 
 
 def remove_build(output: Path) -> None:
@@ -167,15 +176,19 @@ def remove_build(output: Path) -> None:
             "does not remove; name another --output"
         )
     with locked(output):
-        for name in _DATASET_FILES:
-            path = output / name
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-        for torn in output.glob(".*.tmp"):
-            torn.unlink()
-        clear(output, keep=("lock",))  # removing the lock would let two builds in
+        _remove_files(output)
+
+
+def _remove_files(output: Path) -> None:
+    for name in _DATASET_FILES:
+        path = output / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    for torn in output.glob(".*.tmp"):
+        torn.unlink()
+    clear(output, keep=("lock",))  # removing the lock would let two builds in
 
 
 def _foreign_files(output: Path) -> set[str]:
@@ -193,7 +206,14 @@ def _foreign_files(output: Path) -> set[str]:
 
 
 def write_plan(output: Path, identity: dict[str, Any]) -> None:
-    """Record what is being built, so that another build into this folder is refused."""
+    """Record what is being built, so that another build into this folder is refused.
+
+    What a build of another plan left is removed: `is_finished` lets only one without work pass.
+    """
+    if (output / STATE / "plan.json").exists() and _read_plan(output) != json.loads(
+        json.dumps(identity)
+    ):
+        _remove_files(output)
     write_json(output / STATE / "plan.json", identity)
 
 

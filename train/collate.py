@@ -256,6 +256,7 @@ def _place_special(target, ids, at):  # type: ignore[no-untyped-def]
 
 @kernel
 def count_up(target):  # type: ignore[no-untyped-def]
+    """Fill with 0, 1, 2, and so on."""
     for i in range(len(target)):
         target[i] = i
 

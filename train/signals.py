@@ -5,17 +5,20 @@ import signal
 import threading
 from types import FrameType
 
+import psutil
+
 
 class StopRequest:
     """Remembers that this process was asked to stop; the training loop looks once a step.
 
-    SIGTERM and SIGINT only leave a note, so repeating them is harmless. A rank whose DeepSpeed
-    launcher has died (its parent changed) will never be told anything, and stops the same way.
+    SIGTERM and SIGINT only leave a note, so repeating them is harmless. A signal to the `deepspeed`
+    command alone never reaches the ranks: it, or the launcher that it started, just ends. A rank
+    that has lost either (a process whose parent ends gets another one) stops the same way.
     """
 
     def __init__(self) -> None:
         self._signal: int | None = None
-        self._launcher = os.getppid() if "CROSS_SIZE" in os.environ else None
+        self._launchers = _launchers() if "CROSS_SIZE" in os.environ else []
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._note)
@@ -33,6 +36,18 @@ class StopRequest:
         """Why, in words."""
         if self._signal is not None:
             return signal.Signals(self._signal).name
-        if self._launcher is not None and os.getppid() != self._launcher:
+        if self._launchers != _launchers()[: len(self._launchers)]:
             return "the launcher is gone"
         return None
+
+
+def _launchers() -> list[int]:
+    """Process numbers of the launcher (the parent) and, where it is one, the `deepspeed` command."""
+    parent = os.getppid()
+    try:
+        above = psutil.Process(parent).parent()
+        if above is not None and any("deepspeed" in word for word in above.cmdline()):
+            return [parent, above.pid]
+    except psutil.Error:
+        pass
+    return [parent]

@@ -462,3 +462,15 @@ def test_every_task_reports_progress(tmp_path: Path, corpus: Path) -> None:
     documents = len(texts_of(corpus))
     audited = sum(e.audit.get("documents_audited", 0) for e in events if isinstance(e, Progress))
     assert documents / 7 <= audited <= documents / 7 + len(plan.tasks)
+
+
+def test_a_build_that_failed_before_any_task_gives_way_to_its_remedy(
+    tmp_path: Path, corpus: Path
+) -> None:
+    output, source = tmp_path / "shards", corpus / "en.jsonl"
+    with pytest.raises(WholewordError, match="--text-field"):
+        support.build(output, source, text_field="absent")
+    plan = plan_build(support.options(output, source, validation_fraction=0.1))
+    assert not state.is_finished(output, identity(plan))
+    *_, manifest = run_build(plan)
+    assert support.read_shards(output, manifest, "train").num_rows == manifest.parts["train"].rows
