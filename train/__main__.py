@@ -7,7 +7,7 @@ from preprocess.console import run_command
 
 def main() -> None:
     """Run the command line; its imports take seconds, in which Ctrl-C must be one line too."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see pretrain.py
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # see pretrain.py
     from train.cli import app
 
     app()

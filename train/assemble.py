@@ -13,6 +13,7 @@ from preprocess.errors import WholewordError
 from preprocess.manifest import Manifest
 from train import checkpoint, elastic, run_folder
 from train.checkpoint import Progress
+from train.dropout import quicken_dropout
 from train.ds_config import Plan, detect_hardware, make_plan, read_config
 from train.fitting import Vocabulary
 from train.health import Health
@@ -274,6 +275,8 @@ def assemble(options: Options, ranks: Ranks) -> Run | None:
             print(f"{folder}: this run is finished; its model is {folder / run_folder.FINAL}")
         return None
     model, packed = make_model(options, dataset.manifest)
+    if ranks.device.type == "cpu":
+        quicken_dropout(model)
     loader = loader_options(options, plan, dataset.manifest, ranks, packed)
     epochs, warmup = options.optimization.num_train_epochs, options.optimization.batch_warmup
     steps = options.optimization.max_steps or number_of_steps(dataset, loader, warmup, epochs)

@@ -10,6 +10,10 @@ Attention dropout is not applied (no variable-length kernel has it); hidden drop
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
@@ -109,36 +113,102 @@ def _row_by_row(
     scaling: float | None,
     sliding_window: int | None,
 ) -> Tensor:
-    """Attend row after row, on any device and in any dtype.
-
-    `split`, unlike slices, has a backward that writes each gradient once.
-    """
+    """Attend row after row, on any device and in any dtype; returns `[1, T, heads, head_dim]`."""
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     lengths = cu_seqlens.diff().tolist()
-    rows = zip(*(states.split(lengths, dim=2) for states in (query, key, value)), strict=True)
+    if query.device.type == "cpu" and max(lengths) <= _LONGEST_PRODUCT:
+        return _Products.apply(query, key, value, tuple(lengths), scaling, sliding_window)
     outputs = []
+    # `split`, unlike slices, has a backward that writes each gradient once.
+    rows = zip(*(states.split(lengths, dim=2) for states in (query, key, value)), strict=True)
     for q, k, v in rows:  # [1, heads, length, head_dim]
-        length = q.shape[2]
-        mask = _window_mask(length, sliding_window, q.device)
-        if length > _LONGEST_PRODUCT:
-            outputs.append(scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling))
-        elif length:
-            outputs.append(_products(q, k, v, mask, scaling))
+        mask = _window_mask(q.shape[2], sliding_window, q.device)
+        outputs.append(scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling))
     return torch.cat(outputs, dim=2).transpose(1, 2)
 
 
-# Measured on a CPU with AVX512-BF16: up to here, forward and backward by plain matrix products
-# take 0.5 to 0.8 of the time of the CPU's flash attention, whose backward is slow in bf16; beyond
-# it they are no faster and the weights that they keep for the backward become large.
-_LONGEST_PRODUCT = 256
+# Measured on a CPU with AVX512-BF16, forward and backward, against the CPU's flash attention, whose
+# backward is slow in bf16: plain products take 0.35 of its time at 128 tokens, 0.6 at 256 and as
+# much at 512. Beyond that the weights kept for the backward become large.
+_LONGEST_PRODUCT = 512
+
+# Rows of equal length, which packing puts side by side, are computed at once as long as their
+# scores are no more than those of one row of this length, so that they stay in the cache.
+_CACHED_SCORES = 128 * 128
 
 
-def _products(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scaling: float) -> Tensor:
-    """Attention by its definition; scores and softmax in fp32, as in the fused kernels."""
-    scores = torch.matmul(q.float() * scaling, k.float().transpose(2, 3))
-    if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf"))
-    return torch.matmul(torch.softmax(scores, dim=-1).to(v.dtype), v)
+class _Products(torch.autograd.Function):
+    """Attention by its definition, with what flash attention keeps in fp32 and in low precision.
+
+    Scores, softmax and their gradients are fp32; products of probabilities and of the scores'
+    gradients are taken in the states' type (Dao et al. 2022, "FlashAttention", algorithms 1
+    and 4). One function for the whole pack writes every row in its place, with no copies to
+    split and join rows.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        lengths: tuple[int, ...],
+        scaling: float,
+        sliding_window: int | None,
+    ) -> Tensor:
+        """Return `[1, T, heads, head_dim]` of states `[1, heads, T, head_dim]`."""
+        runs = _equal_rows(lengths)
+        output = _like_packed(query)
+        weights = []
+        for o, q, k, v in _by_runs(runs, output, query, key, value):
+            scores = torch.matmul(q.float(), k.float().mT).mul_(scaling)
+            mask = _window_mask(scores.shape[-1], sliding_window, scores.device)
+            if mask is not None:
+                scores.masked_fill_(~mask, float("-inf"))
+            weights.append(torch.softmax(scores, dim=-1).to(v.dtype))
+            o.copy_(torch.matmul(weights[-1], v))
+        ctx.runs, ctx.scaling = runs, scaling
+        ctx.save_for_backward(query, key, value, *weights)
+        return output.transpose(1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Return gradients like the states'; masked scores have weight 0, and so gradient 0."""
+        query, key, value, *weights = ctx.saved_tensors
+        given = gradients[0].transpose(1, 2)
+        made = [_like_packed(states) for states in (query, key, value)]
+        runs = _by_runs(ctx.runs, *made, given, query, key, value)
+        for (for_q, for_k, for_v, g, q, k, v), w in zip(runs, weights, strict=True):
+            for_v.copy_(torch.matmul(w.mT, g))
+            for_w = torch.matmul(g, v.mT).float()
+            for_scores = torch._softmax_backward_data(for_w, w.float(), -1, torch.float32)
+            for_scores = for_scores.mul_(ctx.scaling).to(q.dtype)
+            for_q.copy_(torch.matmul(for_scores, k))
+            for_k.copy_(torch.matmul(for_scores.mT, q))
+        return *made, None, None, None
+
+
+def _like_packed(states: Tensor) -> Tensor:
+    """Empty `[1, heads, T, head_dim]` with a token's heads side by side, as projections want it."""
+    return torch.empty_like(
+        states.transpose(1, 2), memory_format=torch.contiguous_format
+    ).transpose(1, 2)
+
+
+def _equal_rows(lengths: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Return (rows, length) of runs of equal neighbours, cut to `_CACHED_SCORES`; no empty rows."""
+    runs = []
+    for length, group in itertools.groupby(filter(None, lengths)):
+        rows, most = len(list(group)), max(1, _CACHED_SCORES // length**2)
+        runs += [(min(most, rows - done), length) for done in range(0, rows, most)]
+    return runs
+
+
+def _by_runs(runs: list[tuple[int, int]], *packs: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Yield for each run a view `[rows, heads, length, head_dim]` of each pack."""
+    tokens = [rows * length for rows, length in runs]
+    for (rows, length), *views in zip(runs, *(p[0].split(tokens, 1) for p in packs), strict=True):
+        yield tuple(view.unflatten(1, (rows, length)).transpose(0, 1) for view in views)
 
 
 def _window_mask(length: int, sliding_window: int | None, device: torch.device) -> Tensor | None:
