@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from preprocess.errors import WholewordError
 from preprocess.manifest import Manifest
@@ -19,9 +19,17 @@ from train.fitting import Vocabulary
 from train.health import Health
 from train.loader import Step
 from train.metrics import MetricsLog, parameter_count
-from train.model import attention_dropout, can_pack, load_model, prepare_packed, prepare_padded
+from train.model import (
+    attention_dropout,
+    can_pack,
+    load_model,
+    new_model,
+    prepare_packed,
+    prepare_padded,
+)
 from train.optimizer import keep_gradient_norm, parameter_groups
 from train.options import Options, parse_overrides
+from train.partition import load_partitioned
 from train.ranks import Ranks
 from train.report import Console
 from train.schedules import Schedule
@@ -129,28 +137,44 @@ def loader_options(
     )
 
 
-def make_model(options: Options, manifest: Manifest) -> tuple[PreTrainedModel, bool]:
+def make_model(
+    options: Options, plan: Plan, manifest: Manifest, ranks: Ranks
+) -> tuple[PreTrainedModel, bool]:
     """Load or create the model, and prepare it for packs where it keeps rows apart.
 
     Returns:
-        The model, in fp32 on the CPU, and whether it takes packs.
+        The model, partitioned in ZeRO-3 and else in fp32 on the CPU, and whether it takes packs.
     """
-    vocabulary = Vocabulary(
-        folder=Path(options.data.data) / "tokenizer",
-        size=manifest.tokenizer.vocab_size,
-        pad_id=manifest.tokenizer.pad_id,
-        max_length=manifest.max_length,
-    )
-    model = load_model(
-        options.model.model,
-        vocabulary,
-        overrides=parse_overrides(options.model.config_overrides),
-        seed=options.optimization.seed,
-        pairs=options.data.sentence_order or options.data.next_sentence,
-        trust_remote_code=options.model.trust_remote_code,
-    )
-    packed = can_pack(model)
+    pairs = options.data.sentence_order or options.data.next_sentence
+    remote = options.model.trust_remote_code
+
+    def load() -> tuple[PreTrainedModel, bool]:
+        vocabulary = Vocabulary(
+            folder=Path(options.data.data) / "tokenizer",
+            size=manifest.tokenizer.vocab_size,
+            pad_id=manifest.tokenizer.pad_id,
+            max_length=manifest.max_length,
+        )
+        model = load_model(
+            options.model.model,
+            vocabulary,
+            overrides=parse_overrides(options.model.config_overrides),
+            seed=options.optimization.seed,
+            pairs=pairs,
+            trust_remote_code=remote,
+        )
+        return model, can_pack(model)
+
+    def make(config: PretrainedConfig) -> PreTrainedModel:
+        return new_model(config, pairs, options.model.model)
+
+    if plan.stage == 3 and not remote:  # a configuration's foreign class cannot be sent
+        model, packed = load_partitioned(load, make, plan.config, plan.precision, ranks)
+    else:
+        model, packed = load()
     (prepare_packed if packed else prepare_padded)(model)
+    if ranks.device.type == "cpu":
+        quicken_dropout(model)
     if options.optimization.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return model, packed
@@ -274,9 +298,7 @@ def assemble(options: Options, ranks: Ranks) -> Run | None:
         if ranks.first:
             print(f"{folder}: this run is finished; its model is {folder / run_folder.FINAL}")
         return None
-    model, packed = make_model(options, dataset.manifest)
-    if ranks.device.type == "cpu":
-        quicken_dropout(model)
+    model, packed = make_model(options, plan, dataset.manifest, ranks)
     loader = loader_options(options, plan, dataset.manifest, ranks, packed)
     epochs, warmup = options.optimization.num_train_epochs, options.optimization.batch_warmup
     steps = options.optimization.max_steps or number_of_steps(dataset, loader, warmup, epochs)

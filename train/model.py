@@ -8,9 +8,8 @@ positions before the language-model head, so that logits are `[1, M, V]` instead
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +83,7 @@ def load_model(
         if name in PRESETS:
             config = preset_config(name, vocabulary.size, vocabulary.pad_id, vocabulary.max_length)
             apply_overrides(config, overrides, name)
-            model = _from_nothing(config, pairs, name)
+            model = new_model(config, pairs, name)
         else:
             model = _load_checkpoint(name, overrides, pairs, trust_remote_code)
             fit_vocabulary(model, name, vocabulary, trust_remote_code)
@@ -127,8 +126,8 @@ def _model_class(config: PretrainedConfig, pairs: bool, name: str) -> Any:
     return BertForPreTraining
 
 
-def _from_nothing(config: PretrainedConfig, pairs: bool, name: str) -> PreTrainedModel:
-    """Make a model with new weights."""
+def new_model(config: PretrainedConfig, pairs: bool, name: str) -> PreTrainedModel:
+    """Make a model with new weights, and with the head for pairs of sentences if wanted."""
     model_class = _model_class(config, pairs, name)
     return model_class(config) if pairs else model_class.from_config(config)
 
@@ -210,7 +209,7 @@ def can_pack(model: PreTrainedModel) -> bool:
     register()
     model.eval()
     try:
-        with torch.no_grad(), _whole_parameters(model):
+        with torch.no_grad():
             alone = _probe(model, [5, 6, 7, 8, 9], rows=1)
             model.set_attn_implementation(PACKED)
             if model.config._attn_implementation != PACKED:  # transformers has said why
@@ -246,18 +245,6 @@ def _probe(model: PreTrainedModel, ids: list[int], rows: int) -> Tensor:
         kwargs["cu_seqlens"] = torch.tensor(boundaries, dtype=torch.int32, device=device)
         kwargs["max_seqlen"] = 5
     return model.base_model(**kwargs)["last_hidden_state"].float()
-
-
-@contextlib.contextmanager
-def _whole_parameters(model: PreTrainedModel) -> Iterator[None]:
-    """Gather parameters that ZeRO-3 has partitioned."""
-    if not any(hasattr(parameter, "ds_id") for parameter in model.parameters()):
-        yield
-        return
-    from deepspeed import zero
-
-    with zero.GatheredParameters(list(model.parameters())):
-        yield
 
 
 # ------------------------------------------------------------------------ batch and loss

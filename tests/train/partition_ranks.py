@@ -1,0 +1,54 @@
+"""One rank of two that load a model for ZeRO-3; a line of JSON says what it held.
+
+RANK=0 LOCAL_RANK=0 WORLD_SIZE=2 MASTER_ADDR=... MASTER_PORT=... python -m tests.train.partition_ranks
+"""
+
+import json
+import resource
+
+import torch
+from transformers import BertConfig, BertForMaskedLM, PretrainedConfig, PreTrainedModel
+
+from train.metrics import parameter_count
+from train.partition import load_partitioned
+from train.ranks import meet
+
+
+def make(config: PretrainedConfig) -> PreTrainedModel:
+    torch.manual_seed(3)
+    return BertForMaskedLM(config).eval()
+
+
+def peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def main() -> None:
+    import deepspeed
+
+    config = BertConfig(
+        vocab_size=8000,
+        hidden_size=512,
+        num_hidden_layers=16,
+        num_attention_heads=8,
+        intermediate_size=2048,
+    )
+    ids = torch.arange(12)[None]
+    with meet() as ranks, torch.no_grad():
+        before = peak()
+        settings = {"train_batch_size": 2, "zero_optimization": {"stage": 3}}
+        model, packed = load_partitioned(
+            lambda: (make(config), True), make, settings, "fp32", ranks
+        )
+        grown = peak() - before
+        held = sum(parameter.ds_tensor.numel() for parameter in model.parameters())
+        with deepspeed.zero.GatheredParameters(list(model.parameters())):
+            same = torch.equal(model(ids).logits, make(config)(ids).logits)
+            tied = model.get_input_embeddings().weight is model.get_output_embeddings().weight
+        whole = parameter_count(model)
+    print(json.dumps({"rank": ranks.rank, "packed": packed, "same": same, "tied": tied,
+                      "held": held / whole, "grown": grown / (4 * whole)}))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
