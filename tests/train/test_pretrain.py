@@ -30,16 +30,6 @@ def one(data):
     return output, result
 
 
-@pytest.fixture(scope="session", params=["zero0", "zero1", "zero2", "zero3"])
-def two(data, request):
-    """Two ranks, four micro-batches each."""
-    output = data.parent / f"two-{request.param}"
-    config = f"ds_configs/{request.param}.json"
-    result = runs.run(data, output, 2, "--deepspeed", config)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return output, result
-
-
 def weights(output: Path) -> dict[str, np.ndarray]:
     return load_file(output / "final" / "model.safetensors")
 
@@ -73,25 +63,6 @@ def test_final_model_fills_masks(one):
     fill = pipeline("fill-mask", model=str(one[0] / "final"))
     assert len(fill("天下大[MASK]，分久必合。")) == 5
     assert fill.model.dtype.is_floating_point and fill.model.dtype.itemsize == 4
-
-
-def test_ranks_and_stages_do_not_change_the_result(one, two):
-    """The gradient does not depend on how a step is cut, nor on who holds what (2 x 4, 1 x 8)."""
-    np.testing.assert_allclose(runs.losses(two[0]), runs.losses(one[0]), rtol=2e-5)
-    expected, found = weights(one[0]), weights(two[0])
-    assert expected.keys() == found.keys()
-    for name, value in expected.items():
-        np.testing.assert_allclose(found[name], value, atol=2e-3, err_msg=name)
-    assert runs.records(two[0], "validation")[0]["loss"] == pytest.approx(
-        runs.records(one[0], "validation")[0]["loss"], rel=1e-6
-    )
-
-
-def test_four_ranks(data, one):
-    output = data.parent / "four"
-    result = runs.run(data, output, 4)
-    assert result.returncode == 0, result.stdout + result.stderr
-    np.testing.assert_allclose(runs.losses(output), runs.losses(one[0]), rtol=2e-5)
 
 
 def test_stopped_damaged_and_continued_is_bit_equal(data, one):
