@@ -12,7 +12,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from preprocess.errors import WholewordError
 from preprocess.manifest import Manifest
 from train import checkpoint, elastic, run_folder
-from train.checkpoint import Progress
+from train.checkpoint import Progress, Saver
 from train.dropout import quicken_dropout
 from train.ds_config import Plan, detect_hardware, make_plan, read_config
 from train.fitting import Vocabulary
@@ -55,6 +55,7 @@ class Run:
     schedule: Schedule
     total_steps: int
     progress: Progress
+    saver: Saver
     console: Console
     lock: IO[str] | None
 
@@ -70,7 +71,8 @@ class Run:
 
     @property
     def last_checkpoint(self) -> str:
-        """The newest checkpoint in words."""
+        """The newest checkpoint in words. Every rank asks: one may be under way."""
+        self.saver.wait()
         newest = next(iter(checkpoint.checkpoints(self.checkpoints)), None)
         return f"the last good checkpoint is {newest}" if newest else "there is no checkpoint yet"
 
@@ -94,8 +96,7 @@ class Run:
         """Write a checkpoint, unless the last step went wrong: the one before is kept then."""
         if self.ranks.sum([float(health.broken)])[0]:
             raise health.error(self.progress.step, self.last_checkpoint)
-        keep = self.options.run.save_total_limit
-        checkpoint.save(self.engine, self.checkpoints, self.progress, keep, self.ranks)
+        self.saver.save(self.engine, self.progress)
 
     def open_log(self) -> MetricsLog | None:
         """The log of metrics, on rank 0."""
@@ -225,6 +226,8 @@ def resume(run: Run) -> None:
         for line in skipped:
             run.console.say(line)
         if found is None:
+            if skipped:
+                run.console.say(f"no whole checkpoint is left in {run.checkpoints}: begins anew")
             return
     else:
         found = Path(asked)
@@ -318,6 +321,7 @@ def assemble(options: Options, ranks: Ranks) -> Run | None:
         schedule=make_schedule(plan, options, steps),
         total_steps=steps,
         progress=_beginning(plan, ranks, settings),
+        saver=Saver(folder / run_folder.CHECKPOINTS, options.run.save_total_limit, ranks),
         console=console,
         lock=lock,
     )

@@ -9,12 +9,15 @@ DeepSpeed's files are pickles: they are opened only after the manifest check, an
 run's own folder or a path given by name. Checksums detect damage, not malice.
 """
 
+import contextlib
 import json
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Self
 
 import xxhash
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -58,39 +61,105 @@ class _Manifest(BaseModel):
     files: dict[str, _File]
 
 
-def save(engine: Any, folder: Path, progress: Progress, keep: int, ranks: Ranks) -> Path:
-    """Write a checkpoint of `engine`, and delete the oldest beyond `keep` (0 keeps all).
+class Saver:
+    """Writes a run's checkpoints, and lets training go on during the slow part.
 
-    Every rank calls this. Until the rename at the end, resuming sees the checkpoint before.
+    Every rank has one, and calls `save` and `wait` when the others do. First all ranks write their
+    files, which so far may lie in memory only. Then a thread of rank 0 puts them on disk, makes the
+    checkpoint current by a rename, and deletes the oldest. Until that rename, resuming sees the
+    checkpoint before. At most one checkpoint is under way.
 
-    Raises:
-        WholewordError: the disk is full or cannot be written.
+    As a context manager it waits at the end, whatever the end is.
+
+    Args:
+        folder: where the checkpoints are.
+        keep: how many of them to keep; 0 keeps all.
+        ranks: the run's.
     """
-    final = folder / f"step-{progress.step:08d}"
-    aside = folder / f"{ASIDE}{final.name}"
+
+    def __init__(self, folder: Path, keep: int, ranks: Ranks) -> None:
+        self._folder = folder
+        self._keep = keep
+        self._ranks = ranks
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._under_way: Future[None] | None = None
+
+    def save(self, engine: Any, progress: Progress) -> None:
+        """Write a checkpoint of `engine`, which may change as soon as this returns.
+
+        Raises:
+            WholewordError: this one, or the one before, cannot be written.
+        """
+        self.wait()
+        final = self._folder / f"step-{progress.step:08d}"
+        aside = self._folder / f"{ASIDE}{final.name}"
+        if self._ranks.first:
+            with _writing(aside):
+                self._folder.mkdir(parents=True, exist_ok=True)
+                for pattern in (f"{ASIDE}*", f"{_DOOMED}*"):
+                    for leftover in self._folder.glob(pattern):
+                        shutil.rmtree(leftover)
+        self._ranks.wait()
+        with _writing(aside):
+            engine.save_checkpoint(str(aside), tag=STATE, save_latest=False)
+            if self._ranks.first:
+                text = progress.model_dump_json(indent=2) + "\n"
+                (aside / "progress.json").write_text(text, encoding="utf-8")
+        self._ranks.wait()
+        if self._ranks.first:
+            self._under_way = self._thread.submit(_make_current, aside, final, self._keep)
+
+    @property
+    def failed(self) -> bool:
+        """Whether `wait` would raise, as far as this rank knows by now."""
+        future = self._under_way
+        return future is not None and future.done() and future.exception() is not None
+
+    def wait(self) -> None:
+        """Return when the last checkpoint is current.
+
+        Raises:
+            WholewordError: it cannot be written; every rank raises the same.
+        """
+        error = self._under_way.exception() if self._under_way is not None else None
+        self._under_way = None
+        error = self._ranks.share(error)
+        if error is not None:
+            raise error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()
+
+
+def _make_current(aside: Path, final: Path, keep: int) -> None:
+    """Put a written checkpoint on disk and under its name, and delete the oldest beyond `keep`."""
+    with _writing(aside):
+        _write_manifest(aside)
+        _discard(final)
+        aside.rename(final)
+        sync_folder(final.parent)
+        # Newer ones are damaged, or of a run that went back: no reason to delete what it has now.
+        so_far = [path for path in checkpoints(final.parent) if path.name <= final.name]
+        for old in so_far[keep:] if keep else ():
+            _discard(old)
+
+
+def _writing(folder: Path) -> AbstractContextManager[None]:
+    remedy = "make room and run the same command again, it continues from the checkpoint before"
+    return room_for(f"{folder}: the checkpoint cannot be written", remedy)
+
+
+@contextlib.contextmanager
+def room_for(what: str, remedy: str) -> Iterator[None]:
+    """Turn what a full disk raises into "WHAT (CAUSE); REMEDY"."""
     try:
-        if ranks.first:
-            folder.mkdir(parents=True, exist_ok=True)
-            for leftover in [*folder.glob(f"{ASIDE}*"), *folder.glob(f"{_DOOMED}*")]:
-                shutil.rmtree(leftover)
-        ranks.wait()
-        engine.save_checkpoint(str(aside), tag=STATE, save_latest=False)
-        if ranks.first:
-            (aside / "progress.json").write_text(progress.model_dump_json(indent=2) + "\n")
-            _write_manifest(aside)
-            _discard(final)
-            aside.rename(final)
-            sync_folder(folder)
-            for old in checkpoints(folder)[keep:] if keep else ():
-                _discard(old)
-        ranks.wait()
+        yield
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        cause = str(error).splitlines()[0]
-        raise WholewordError(
-            f"{aside}: the checkpoint cannot be written ({cause}); make room and run the same "
-            "command again, it continues from the checkpoint before"
-        ) from error
-    return final
+        cause = next(iter(str(error).splitlines()), type(error).__name__)
+        raise WholewordError(f"{what} ({cause}); {remedy}") from error
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -116,22 +185,36 @@ def find_damage(checkpoint: Path) -> str | None:
     except (OSError, ValidationError):
         return "manifest.json is missing or damaged"
     for name, entry in manifest.files.items():
-        pure = PurePosixPath(name)
-        if pure.is_absolute() or ".." in pure.parts:
-            return f"manifest.json names {name}, which is outside"
-        file = checkpoint / name
-        if not file.is_file():
-            return f"{name} is missing"
-        if file.stat().st_size != entry.bytes:
-            return f"{name} has {file.stat().st_size} bytes instead of {entry.bytes}"
-        if _digest(file) != entry.xxh3_128:
-            return f"{name} has another checksum than when it was written"
+        try:
+            damage = _damage_of(checkpoint, name, entry)
+        except OSError as error:
+            return f"{name} cannot be read ({error.strerror})"
+        if damage is not None:
+            return damage
     if "progress.json" not in manifest.files:
         return "progress.json is not in the manifest"
+    for file in sorted(checkpoint.rglob("*.pt")):  # DeepSpeed looks for its files by pattern
+        if file.relative_to(checkpoint).as_posix() not in manifest.files:
+            return f"{file.relative_to(checkpoint)} is not in the manifest"
     try:
         read_progress(checkpoint)
     except ValidationError:
         return "progress.json is damaged"
+    return None
+
+
+def _damage_of(checkpoint: Path, name: str, entry: _File) -> str | None:
+    """What is wrong with one file of the manifest, or None."""
+    pure = PurePosixPath(name)
+    if pure.is_absolute() or ".." in pure.parts:
+        return f"manifest.json names {name}, which is outside"
+    file = checkpoint / name
+    if not file.is_file():
+        return f"{name} is missing"
+    if file.stat().st_size != entry.bytes:
+        return f"{name} has {file.stat().st_size} bytes instead of {entry.bytes}"
+    if _digest(file) != entry.xxh3_128:
+        return f"{name} has another checksum than when it was written"
     return None
 
 
@@ -142,7 +225,8 @@ def read_progress(checkpoint: Path) -> Progress:
 
 def load(engine: Any, checkpoint: Path) -> None:
     """Give `engine` the state of a whole checkpoint that was saved on the same layout."""
-    path, _ = engine.load_checkpoint(str(checkpoint), tag=STATE)
+    with contextlib.chdir(checkpoint):  # it takes paths for patterns: a run's own may have a [
+        path, _ = engine.load_checkpoint(os.curdir, tag=STATE)
     if path is None:
         raise WholewordError(f"{checkpoint}: DeepSpeed finds no state in it; delete it")
 

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from preprocess.errors import WholewordError
-from train.checkpoint import ASIDE, STATE, Progress
+from train.checkpoint import ASIDE, STATE, Progress, room_for
 from train.optimizer import parameter_groups
 from train.ranks import Ranks
 
@@ -95,16 +95,11 @@ def load(
     aside = side / f"{ASIDE}universal"
     names = _optimizer_order(model)
     if ranks.first:
-        try:
+        remedy = "make room and run the same command again"
+        with room_for(f"{checkpoint}: its state cannot be converted in {aside}", remedy):
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir(parents=True)
             _convert(checkpoint / STATE, aside, names, *stages)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-            cause = str(error).splitlines()[0]
-            raise WholewordError(
-                f"{checkpoint}: its state cannot be converted in {aside} ({cause}); make room and "
-                "run the same command again"
-            ) from error
     ranks.wait()
     if stages[1] == 0:
         _load_plain(engine, model, aside / STATE, names)
@@ -211,8 +206,8 @@ def _add_for_stage_3(zero: Path, names: list[str]) -> None:
 def _load_universal(engine: Any, folder: Path) -> None:
     """Load a universal checkpoint, and mend what DeepSpeed's stage 3 makes of several groups."""
     decays = [group["weight_decay"] for group in engine.optimizer.param_groups]
-    with _universal(engine):
-        engine.load_checkpoint(str(folder), tag=STATE)
+    with _universal(engine), contextlib.chdir(folder):  # paths are patterns here as well
+        engine.load_checkpoint(os.curdir, tag=STATE)
     # It gives all groups the first one's values, so biases would decay, and one tensor of the
     # steps done, which each group's update would then count up.
     for group, decay in zip(engine.optimizer.param_groups, decays, strict=True):

@@ -53,7 +53,9 @@ def train(run: Run, log: MetricsLog | None) -> bool:
     for step, waited in waits(run.steps()):
         # One all-reduce of scalars a step. The loss is a mean over the masked tokens of all its
         # micro-batches and ranks, so the gradient does not depend on how the step is cut.
-        totals = Totals.over_ranks(ranks, step, stop.asked or clock.over, clock.save_due, health)
+        # A checkpoint that could not be finished is due again: then every rank hears why.
+        due = clock.save_due or run.saver.failed
+        totals = Totals.over_ranks(ranks, step, stop.asked or clock.over, due, health)
         if totals.broken:
             raise health.error(step.number, run.last_checkpoint)
         rate = run.schedule(engine.global_steps - engine.skipped_steps)
@@ -89,9 +91,10 @@ def train(run: Run, log: MetricsLog | None) -> bool:
             with window.paused():
                 run.save(health)
             clock.saved()
-        if totals.stop and not last:
-            run.console.say(f"stopped at step {done}: {stop.reason or 'the time is over'}")
         if last or totals.stop:
+            run.saver.wait()
+            if not last:
+                run.console.say(f"stopped at step {done}: {stop.reason or 'the time is over'}")
             return last
     return True
 
@@ -108,7 +111,8 @@ def main(arguments: list[str]) -> int:
             if run is None:
                 return 0
             log = run.open_log()
-            finished = train(run, log)
+            with run.saver:
+                finished = train(run, log)
             finish(run, log, finished)
         return 0
     except WholewordError as error:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from train import checkpoint, elastic
-from train.checkpoint import Progress
+from train.checkpoint import Progress, Saver
 from train.optimizer import parameter_groups
 from train.ranks import meet
 
@@ -85,8 +85,10 @@ def main(folder: Path) -> dict[str, list[list[float]]]:
             for was in stages:
                 engine, _ = start(was, precision)
                 train(engine, 0)
-                side = folder / f"{precision}-{was} (a+b)"  # a pattern, to who takes it for one
-                saved = checkpoint.save(engine, side, progress(was), 0, ranks)
+                side = folder / f"{precision}-{was} (a+[b]) *"  # a pattern, to who takes it for one
+                with Saver(side, 0, ranks) as saver:
+                    saver.save(engine, progress(was))
+                saved = checkpoint.checkpoints(side)[0]
                 expected = train(engine, STEPS)
                 for now in set(stages) - {was}:
                     engine, model = start(now, precision)
