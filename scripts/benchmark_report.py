@@ -34,14 +34,17 @@ class Result:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, threads, memory, interpreter and libraries."""
+    """Processor, GPU if torch has found one, threads, memory, interpreter and libraries."""
     model = platform.processor()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
         model = names[0].split(":", 1)[1].strip() if names else model
+    torch = sys.modules.get("torch")
+    gpu = torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None
     return {
         "processor": model,
+        "gpu": gpu,
         "threads": len(os.sched_getaffinity(0)),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "system": f"{platform.system()} {platform.release()}",

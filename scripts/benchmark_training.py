@@ -293,6 +293,9 @@ def main() -> None:
     options = parse()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault(
+        "GOMP_SPINCOUNT", "1000"
+    )  # as train/pretrain.py; the peers gain from it too
     with tempfile.TemporaryDirectory() as folder:
         data = options.data.resolve() if options.data else build_reviews(Path(folder))
         work = Work(data, options.model, options.accumulation, options.steps)
