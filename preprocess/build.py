@@ -36,7 +36,9 @@ def run_build(plan: Plan) -> Iterator[Progress | Manifest]:
         reports = {task.number: report for task in plan.tasks if (report := _load(plan, task))}
         yield Progress(sum(task.bytes for task in plan.tasks if task.number in reports), 0)
         todo = [task for task in plan.tasks if task.number not in reports]
-        for event in run_tasks(partial(TaskRun, worker_spec(plan)), todo, plan.options.workers):
+        make_run = partial(TaskRun, worker_spec(plan))
+        lists = plan.encoder != "compiled"  # their libraries make a list a document, in one piece
+        for event in run_tasks(make_run, todo, plan.options.workers, holds_lock=lists):
             if isinstance(event, TaskReport):
                 reports[event.number] = event
             else:

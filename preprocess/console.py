@@ -1,10 +1,13 @@
 """How commands speak: one line for what a user can mend, a log file for defects."""
 
+import contextlib
+import os
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
 
@@ -32,11 +35,10 @@ def run_command(command: Callable[[], None]) -> None:
         fail(str(error))
         sys.exit(EXIT_ERROR)
     except KeyboardInterrupt:
-        _say_interrupted()
-        sys.exit(EXIT_INTERRUPTED)
+        _end_interrupted()
     except SystemExit as end:
         if end.code == EXIT_INTERRUPTED:  # the parser turns Ctrl-C into this, and says nothing
-            _say_interrupted()
+            _end_interrupted()
         raise
     except BrokenPipeError:
         sys.exit(EXIT_ERROR)
@@ -45,8 +47,12 @@ def run_command(command: Callable[[], None]) -> None:
         sys.exit(EXIT_DEFECT)
 
 
-def _say_interrupted() -> None:
+def _end_interrupted() -> NoReturn:
+    """Say it and end at once: the interpreter's own end would take a kernel from under a thread."""
     fail("interrupted; what is finished is kept, the same command goes on from there")
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    os._exit(EXIT_INTERRUPTED)
 
 
 def fail(message: str) -> None:

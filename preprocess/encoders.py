@@ -119,7 +119,8 @@ class ReferenceEncoder:
         for literal in self._literals:
             if found := text.count(literal):
                 counts["special_token_literals"] += found
-        tokens = self._backend.encode(text, add_special_tokens=False)
+        # (`encode` would hold the interpreter lock all the while, and Ctrl-C would have to wait.)
+        (tokens,) = self._backend.encode_batch([text], add_special_tokens=False)
         spans = tokens.offsets
         first_pieces = _first_pieces(tokens.word_ids)
         if segmentation.starts is None:

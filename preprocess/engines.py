@@ -1,7 +1,10 @@
-"""Where tasks run: in this process, or in processes of this machine.
+"""Where tasks run: in a thread of this process, or in processes of this machine.
 
 An engine calls `run(task)` for every task and hands on the events that it yields, from all workers,
 as they come. The order between tasks is not fixed; what a task writes must not depend on it.
+
+Python sees Ctrl-C in the main thread alone, and only between two instructions. The main thread
+therefore never works, it waits: a kernel may take a minute over one huge document.
 """
 
 import contextlib
@@ -11,16 +14,22 @@ import signal
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 from preprocess.errors import WholewordError
 
 TaskType = TypeVar("TaskType")
 Event = TypeVar("Event")
+
+PATIENCE = 0.5
+"""Seconds for a thread to end by itself after Ctrl-C, and to remove its temporary files."""
 
 
 class WorkerFailed(Exception):
@@ -38,26 +47,67 @@ def run_tasks(
     make_run: Callable[[], Callable[[TaskType], Iterable[Event]]],
     tasks: list[TaskType],
     workers: int,
+    holds_lock: bool = False,
 ) -> Iterator[Event]:
     """Run every task; yields what `make_run()(task)` yields.
 
     Args:
         make_run: called once in every worker; must be picklable where `workers` is above 1.
         tasks: in the order in which they are begun.
-        workers: processes; 1 runs everything in this process.
+        workers: processes; 1 runs everything in a thread of this process.
+        holds_lock: the work may hold the interpreter lock for seconds, in which no other thread
+            runs; it is done in a process even where there is one.
 
     Raises:
         WholewordError: as a worker raised it, or because the system killed a worker.
         WorkerFailed: a worker raised anything else.
     """
     workers = min(workers, len(tasks))
-    if workers <= 1:
-        run = make_run() if tasks else None
+    if workers <= 1 and not (holds_lock and tasks):
+        yield from _run_in_thread(_events(make_run, tasks))
+    else:
+        yield from _run_in_processes(make_run, deque(tasks), workers)
+
+
+def _events(
+    make_run: Callable[[], Callable[[TaskType], Iterable[Event]]], tasks: list[TaskType]
+) -> Generator[Event, None, None]:
+    if tasks:
+        run = make_run()
         for task in tasks:
-            assert run is not None
             yield from run(task)
-        return
-    yield from _run_in_processes(make_run, deque(tasks), workers)
+
+
+def _run_in_thread(events: Generator[Event, None, None]) -> Iterator[Event]:
+    """Hand on events that a thread makes, each when it is asked for."""
+    asked: SimpleQueue[Future[Event | None] | None] = SimpleQueue()
+    thread = threading.Thread(target=_answer, args=(events, asked), daemon=True)
+    thread.start()
+    patience = None
+    try:
+        while True:
+            future: Future[Event | None] = Future()
+            asked.put(future)
+            if (event := future.result()) is None:
+                return
+            yield event
+    except KeyboardInterrupt:  # a thread inside a kernel is left behind: the process ends
+        patience = PATIENCE
+        raise
+    finally:
+        asked.put(None)
+        thread.join(patience)
+
+
+def _answer(
+    events: Generator[Event, None, None], asked: "SimpleQueue[Future[Event | None] | None]"
+) -> None:
+    with contextlib.closing(events):
+        while (future := asked.get()) is not None:
+            try:
+                future.set_result(next(events, None))
+            except BaseException as error:
+                future.set_exception(error)
 
 
 def _run_in_processes(
@@ -78,6 +128,7 @@ def _run_in_processes(
     finally:
         for worker in pool:
             worker.process.kill()
+        for worker in pool:
             worker.process.join()
 
 
@@ -85,7 +136,14 @@ def _start(make_run: Callable[[], Callable[[TaskType], Iterable[Event]]]) -> _Wo
     context = mp.get_context("spawn")  # a fork would copy locks of threads that it does not have
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, make_run), daemon=True)
-    process.start()
+    # Ctrl-C is the parent's, which ends its workers: they inherit that it is blocked, so that none
+    # reports it while it imports. (The tracker, which is started once, unblocks it.)
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     theirs.close()
     return _Worker(process, ours)
 
@@ -127,7 +185,6 @@ def _death(exit_code: int | None) -> WholewordError:
 def _work(
     connection: Connection, make_run: Callable[[], Callable[[TaskType], Iterable[Event]]]
 ) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         run = make_run()

@@ -1,5 +1,6 @@
 import functools
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -53,21 +54,23 @@ def test_the_contract_command_with_no_argument(tmp_path: Path) -> None:
     assert "finished before" in second.output
 
 
-def test_ctrl_c_is_one_line_within_two_seconds(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_is_one_line_within_two_seconds(tmp_path: Path, workers: int) -> None:
     output = tmp_path / "out"
     command = ["build-shards", "--output", str(output), "--encoder", "reference"]
-    command += ["--workers", "2", "--split-size", "16KiB"]
+    command += ["--workers", str(workers), "--split-size", "16KiB"]
     with subprocess.Popen(
         [sys.executable, "-m", "preprocess", *command],
         cwd=support.REPOSITORY,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     ) as process:
         deadline = time.monotonic() + 60
         while not list(output.glob(".build/task-*.json")) and time.monotonic() < deadline:
             time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)  # a terminal tells all of them
         begin = time.monotonic()
         _, errors = process.communicate()
     assert time.monotonic() - begin < 2

@@ -116,6 +116,60 @@ def test_workers_end_with_their_parent(tmp_path: Path, how: signal.Signals) -> N
     assert not alive
 
 
+BUSY = """
+import hashlib, os
+from preprocess.console import run_command
+from preprocess.engines import run_tasks
+def make():
+    return run
+def run(number):
+    yield "begun"
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 1 << 30)  # minutes, without the lock, as in a kernel
+if __name__ == "__main__":
+    run_command(lambda: [print(event, flush=True) for event in run_tasks(make, [0], 1)])
+"""
+
+
+def test_ctrl_c_does_not_wait_for_a_kernel(tmp_path: Path) -> None:
+    script = tmp_path / "busy.py"
+    script.write_text(BUSY)
+    with subprocess.Popen(
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        time.sleep(0.2)  # it is in the midst of it
+        begin = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        try:
+            _, errors = process.communicate(timeout=10)
+        finally:
+            process.kill()
+    assert time.monotonic() - begin < 2
+    assert process.returncode == 130
+    assert errors.startswith("error: interrupted") and errors.count("\n") == 1
+
+
+def test_a_stopped_thread_closes_its_task() -> None:
+    closed = []
+
+    def run(number: int) -> Iterator[object]:
+        try:
+            yield number
+            yield number
+        finally:
+            closed.append(number)
+
+    running = run_tasks(lambda: run, [7], 1)
+    assert next(running) == 7
+    running.close()
+    assert closed == [7]
+
+
 def _is_alive(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
