@@ -15,6 +15,7 @@ from train import checkpoint, elastic, run_folder
 from train.checkpoint import Progress, Saver
 from train.dropout import quicken_dropout
 from train.ds_config import Plan, detect_hardware, make_plan, read_config
+from train.ds_keys import check_keys, readable_refusals
 from train.fitting import Vocabulary
 from train.health import Health
 from train.loader import Step
@@ -27,7 +28,7 @@ from train.model import (
     prepare_packed,
     prepare_padded,
 )
-from train.optimizer import keep_gradient_norm, parameter_groups
+from train.optimizer import enable_checkpointing, keep_gradient_norm, parameter_groups
 from train.options import Options, parse_overrides
 from train.partition import load_partitioned
 from train.ranks import Ranks
@@ -102,8 +103,8 @@ class Run:
         """The log of metrics, on rank 0."""
         if not self.ranks.first:
             return None
-        wandb = self.settings if self.options.run.report_to == "wandb" else None
-        return MetricsLog(self.folder, self.progress.step, wandb)
+        report_to = self.options.run.report_to
+        return MetricsLog(self.folder, self.progress.step, report_to, self.settings)
 
 
 def load_datasets(options: Options) -> tuple[ShardDataset, ShardDataset | None]:
@@ -177,7 +178,7 @@ def make_model(
     if ranks.device.type == "cpu":
         quicken_dropout(model)
     if options.optimization.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        enable_checkpointing(model, options.model.model)
     return model, packed
 
 
@@ -188,20 +189,10 @@ def start_engine(model: PreTrainedModel, plan: Plan, options: Options) -> Any:
         WholewordError: DeepSpeed refuses the configuration.
     """
     import deepspeed
-    from deepspeed.runtime.config import DeepSpeedConfig
 
-    try:
-        DeepSpeedConfig(dict(plan.config))
-    except Exception as error:  # whatever it raises, it is about the user's file
-        cause = " ".join(str(error).split())[:300]
-        raise WholewordError(
-            f"{options.run.deepspeed}: DeepSpeed refuses it ({cause}); compare ds_configs/zero2.json"
-        ) from error
-    engine, *_ = deepspeed.initialize(
-        model=model,
-        model_parameters=parameter_groups(model, plan.weight_decay),
-        config=plan.config,
-    )
+    groups = parameter_groups(model, plan.weight_decay)
+    with readable_refusals(plan.config, options.run.deepspeed):
+        engine, *_ = deepspeed.initialize(model=model, model_parameters=groups, config=plan.config)
     keep_gradient_norm(engine)
     if options.optimization.torch_compile:
         engine.compile()
@@ -293,6 +284,7 @@ def assemble(options: Options, ranks: Ranks) -> Run | None:
     folder = Path(options.run.output_dir)
     config = read_config(options.run.deepspeed)
     plan = make_plan(config, options, ranks.world_size, detect_hardware())
+    check_keys(config, plan.config, options.run.deepspeed)
     dataset, validation = load_datasets(options)
     settings = run_folder.settings(options, plan, ranks.world_size, dataset.manifest)
     lock = run_folder.claim(folder) if ranks.first else None

@@ -16,10 +16,11 @@ from preprocess.errors import WholewordError
 from preprocess.manifest import read_manifest
 from preprocess.tokenizer import load_tokenizer
 from train import prediction
-from train.evaluation import Scores, evaluate, token_frequencies
+from train.evaluation import Scores, evaluate, in_words, perplexity, token_frequencies
 from train.fitting import Vocabulary
 from train.loader import evaluation_batches
 from train.model import can_pack, load_model, prepare_packed, prepare_padded
+from train.presets import check_name
 from train.preview import preview
 from train.ranks import Ranks, quieten
 from train.shard_dataset import ShardDataset
@@ -60,6 +61,7 @@ def evaluate_command(
 ) -> None:
     """Loss, perplexity and accuracies of any model on any shards that fit it."""
     quieten()
+    check_name(model)
     dataset = ShardDataset(data, part)
     if not len(dataset):
         raise WholewordError(f"{data}: the {part} part has no rows; choose another --part")
@@ -97,6 +99,7 @@ def predict_command(
 ) -> None:
     """Mask words in every line of a text and let a model fill them in."""
     quieten()
+    check_name(model)
     lines = prediction.read_lines(source)
     tokenizer = load_tokenizer(model)
     loaded = _load_for_text(model, trust_remote_code)
@@ -122,7 +125,7 @@ def preview_command(
     mlm_probability: Share = 0.15,
     seed: Seed = 42,
 ) -> None:
-    """Show rows as training sees them: words apart, masks in colour."""
+    """Show rows as training sees them: words apart, masks in braces and in colour."""
     max_length = read_manifest(data).max_length
     options = LoaderOptions(
         micro_batch_size=rows,
@@ -191,9 +194,9 @@ def _scores_table(title: str, scores: Scores) -> Table:
     table.add_column("")
     table.add_column("model", justify="right")
     table.add_column("token frequencies alone", justify="right")
-    values = scores.as_dict()
     table.add_row("loss (nats)", f"{scores.loss:.4f}", f"{scores.unigram_loss:.4f}")
-    table.add_row("perplexity", f"{scores.perplexity:.1f}", f"{values['unigram_perplexity']:.1f}")
+    unigram = perplexity(scores.unigram_loss)
+    table.add_row("perplexity", in_words(scores.perplexity), in_words(unigram))
     table.add_row("masked accuracy", f"{scores.accuracy:.1%}", f"{scores.commonest_share:.1%}")
     table.add_row("whole-word accuracy", f"{scores.word_accuracy:.1%}", "")
     table.add_row("masked tokens", f"{scores.masked:,}", "")

@@ -37,6 +37,7 @@ _ZERO_AUTO = {
     "stage3_prefetch_bucket_size": 50_000_000,
     "stage3_param_persistence_threshold": 100_000,
 }
+_CPU_OPTIMIZERS = ("adam", "adamw", "muon")  # those of DeepSpeed's that need no kernel of its own
 _SCHEDULERS = {"WarmupLR": "constant", "WarmupDecayLR": "linear", "WarmupCosineLR": "cosine"}
 # Sections that would take over what the training loop and its loader do.
 _REFUSED = {
@@ -333,13 +334,24 @@ class _Resolver:
                 params[key] = value
         if adam and kind.lower() == "adam":
             params.setdefault("adam_w_mode", True)
-        if self.hardware.device == "cpu" and not adam and "lamb" in kind.lower():
-            raise self.error(f"{kind} has no CPU version", 'write "AdamW" for "optimizer.type"')
+        self._check_optimizer(kind)
         if adam:
             self._torch_adam(params)
         elif stage:
             self.config.setdefault("zero_allow_untested_optimizer", True)
         return learning_rate, weight_decay
+
+    def _check_optimizer(self, kind: str) -> None:
+        """Refuse an optimizer that neither DeepSpeed nor torch has, or not for a CPU."""
+        import torch
+        from deepspeed.runtime.config import DEEPSPEED_OPTIMIZERS
+
+        remedy = 'write "AdamW" for "optimizer.type"'
+        if kind.lower() not in DEEPSPEED_OPTIMIZERS:
+            if not isinstance(getattr(torch.optim, kind, None), type):
+                raise self.error(f"neither DeepSpeed nor torch has an optimizer {kind!r}", remedy)
+        elif self.hardware.device == "cpu" and kind.lower() not in _CPU_OPTIMIZERS:
+            raise self.error(f"{kind} has no CPU version", remedy)
 
     def _torch_adam(self, params: dict[str, Any]) -> None:
         """Use torch's fused AdamW where DeepSpeed's own would need a compiler."""

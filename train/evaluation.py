@@ -41,12 +41,24 @@ class Scores:
     @property
     def perplexity(self) -> float:
         """E to the loss."""
-        return math.exp(min(self.loss, 700.0))
+        return perplexity(self.loss)
 
     def as_dict(self) -> dict[str, float]:
         """Every score, the perplexity too."""
-        unigram = math.exp(min(self.unigram_loss, 700.0))
-        return asdict(self) | {"perplexity": self.perplexity, "unigram_perplexity": unigram}
+        return asdict(self) | {
+            "perplexity": self.perplexity,
+            "unigram_perplexity": perplexity(self.unigram_loss),
+        }
+
+
+def perplexity(loss: float) -> float:
+    """E to a loss in nats; beyond e^700 a float ends."""
+    return math.exp(min(loss, 700.0))
+
+
+def in_words(perplexity: float) -> str:
+    """A perplexity for people: of a model that has diverged it has hundreds of digits."""
+    return f"{perplexity:.1f}" if perplexity < 1e6 else f"{perplexity:.1e}"
 
 
 def token_frequencies(dataset: ShardDataset) -> np.ndarray:

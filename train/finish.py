@@ -4,6 +4,7 @@ from pathlib import Path
 
 from train import run_folder
 from train.assemble import Run, whole_weights
+from train.evaluation import in_words
 from train.metrics import METRICS, MetricsLog, draw_curves, read_metrics
 
 
@@ -30,13 +31,18 @@ def _summary(run: Run, finished: bool) -> list[str]:
         return ["the same command continues this run"]
     records = read_metrics(run.folder / METRICS)
     validations = [record for record in records if record["kind"] == "validation"]
-    lines = [f"finished after {run.progress.step} steps: {run.folder / run_folder.FINAL}"]
+    step, final = run.progress.step, run.folder / run_folder.FINAL
+    lines = [f"finished after {step} steps: {final}"]
+    if step < run.total_steps:
+        count = run.progress.evaluations_since_best
+        lines.insert(0, f"stopped early: no lower loss in the last {count} validations")
     if validations:
         first, last = validations[0], validations[-1]
         lines.append(
-            f"validation perplexity {first['perplexity']:.1f} -> {last['perplexity']:.1f}, "
+            f"validation perplexity {in_words(first['perplexity'])} -> "
+            f"{in_words(last['perplexity'])}, "
             f"masked accuracy {first['accuracy']:.1%} -> {last['accuracy']:.1%}; token frequencies "
-            f"alone: perplexity {last['unigram_perplexity']:.1f}, "
+            f"alone: perplexity {in_words(last['unigram_perplexity'])}, "
             f"accuracy {last['commonest_share']:.1%}"
         )
     return [*lines, f"curves: {run.folder / 'curves.png'}"]

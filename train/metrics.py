@@ -35,17 +35,16 @@ class MetricsLog:
     Args:
         folder: the run's.
         step: where the run begins or continues.
-        wandb_options: what Weights & Biases should know about the run; None leaves it out.
+        report_to: "none" writes metrics.jsonl alone, "tensorboard" that too, "wandb" all three.
+        settings: what Weights & Biases should know about the run.
     """
 
-    def __init__(self, folder: Path, step: int, wandb_options: dict[str, Any] | None) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
+    def __init__(self, folder: Path, step: int, report_to: str, settings: dict[str, Any]) -> None:
         self.path = folder / METRICS
         _cut(self.path, step)
         self._file = self.path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
-        self._wandb = _start_wandb(folder, wandb_options) if wandb_options is not None else None
+        self._wandb = _start_wandb(folder, settings) if report_to == "wandb" else None
+        self._board = None if report_to == "none" else _start_tensorboard(folder, step)
 
     def write(self, step: int, kind: str, values: dict[str, float]) -> None:
         """Log values of a step; `kind` is "train", "validation" or "run"."""
@@ -53,26 +52,41 @@ class MetricsLog:
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
         for name, value in values.items():
-            self._board.add_scalar(f"{kind}/{name}", value, step)
+            if self._board is not None:
+                self._board.add_scalar(f"{kind}/{name}", value, step)
         if self._wandb is not None:
             self._wandb.log({f"{kind}/{name}": value for name, value in values.items()}, step=step)
 
     def close(self) -> None:
         """Finish every file."""
         self._file.close()
-        self._board.close()
+        if self._board is not None:
+            self._board.close()
         if self._wandb is not None:
             self._wandb.finish()
 
 
-def _start_wandb(folder: Path, options: dict[str, Any]) -> Any:
+def _start_tensorboard(folder: Path, step: int) -> Any:
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+
+
+def _start_wandb(folder: Path, settings: dict[str, Any]) -> Any:
     try:
         import wandb
     except ImportError:
         raise WholewordError(
             "--report-to wandb: Weights & Biases is not installed; pip install wandb"
         ) from None
-    return wandb.init(project="wholeword", name=folder.name, dir=str(folder), config=options)
+    try:
+        return wandb.init(project="wholeword", name=folder.name, dir=str(folder), config=settings)
+    except wandb.Error as error:
+        cause = str(error).strip().splitlines()[0]
+        raise WholewordError(
+            f"--report-to wandb: it cannot be started ({cause}); run `wandb login`, or set "
+            "WANDB_MODE=offline"
+        ) from error
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

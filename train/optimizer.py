@@ -1,10 +1,13 @@
-"""Which parameters decay, and what DeepSpeed's optimizers leave to its caller."""
+"""Which parameters decay, what DeepSpeed's optimizers leave to its caller, and less memory."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
+
+from preprocess.errors import WholewordError
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -61,3 +64,19 @@ def gradient_norm(engine: Any) -> float | None:
     """The norm of the last step's gradient before clipping, where DeepSpeed computed one."""
     norm = engine.get_global_grad_norm()
     return None if norm is None else float(norm)
+
+
+def enable_checkpointing(model: PreTrainedModel, name: str) -> None:
+    """Recompute activations in the backward pass; the gradient stays the same.
+
+    Raises:
+        WholewordError: the model cannot.
+    """
+    if not model.supports_gradient_checkpointing:
+        raise WholewordError(
+            f"{name}: {type(model).__name__} cannot recompute activations; leave "
+            "--gradient-checkpointing out"
+        )
+    # transformers 5 has renamed it on the way, and warns of the older name
+    enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
+    enable({"use_reentrant": False})

@@ -2,7 +2,9 @@
 
 import argparse
 import dataclasses
+import os
 import re
+import shutil
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
 
@@ -29,6 +31,12 @@ class ModelOptions:
         "", "Changes to a preset's configuration: 'hidden_size=256,num_hidden_layers=4'."
     )
     trust_remote_code: bool = _option(False, "Run Python code that a hub model brings along.")
+
+    def __post_init__(self) -> None:
+        # A second's import, which readers of this file do not need.
+        from train.presets import check_name
+
+        check_name(self.model)
 
 
 @dataclass(frozen=True)
@@ -132,6 +140,11 @@ class OptimizationOptions:
         _at_least("max_grad_norm", self.max_grad_norm, 0)
         if self.seed >= 1 << 63:
             raise WholewordError(f"--seed {self.seed}: must be below 2**63")
+        if self.torch_compile and not any(map(shutil.which, _compilers())):
+            raise WholewordError(
+                "--torch-compile: there is no C++ compiler; install g++ (or set CXX to another), "
+                "or leave the option out"
+            )
         if not 0 <= self.warmup_ratio < 1:
             raise WholewordError(f"--warmup-ratio {self.warmup_ratio}: not in [0, 1); write 0.06")
         if not 0 < self.learning_rate < 10:
@@ -167,7 +180,8 @@ class RunOptions:
         0, "Stop after so many validations without a lower loss; 0 never stops early."
     )
     report_to: Literal["none", "tensorboard", "wandb"] = _option(
-        "none", "wandb adds Weights & Biases; metrics.jsonl and TensorBoard are always written."
+        "tensorboard",
+        "none leaves metrics.jsonl and curves.png alone, wandb adds Weights & Biases.",
     )
 
     def __post_init__(self) -> None:
@@ -270,6 +284,12 @@ def _numbers(name: str, text: str, separator: str) -> list[float]:
         return [float(part) for part in text.split(separator)]
     except ValueError:
         raise WholewordError(f"{name} {text}: not numbers joined by {separator!r}") from None
+
+
+def _compilers() -> list[str]:
+    """What torch.compile's backends look for, on a CPU and on a GPU."""
+    named = [os.environ[name] for name in ("CXX", "CC") if os.environ.get(name)]
+    return [*named, "g++", "gcc", "clang++", "clang"]
 
 
 def _at_least(name: str, value: float, least: float) -> None:

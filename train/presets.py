@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
+from pathlib import Path
 
 from transformers import BertConfig, PretrainedConfig
 
@@ -17,6 +19,28 @@ PRESETS: dict[str, tuple[int, int, int]] = {
     "bert-base": (12, 768, 12),
     "bert-large": (24, 1024, 16),
 }
+
+
+def check_name(name: str) -> None:
+    """Refuse what is almost a preset's name, and the folder of a run, whose model is in final/.
+
+    Raises:
+        WholewordError: the name is one of these.
+    """
+    folder = Path(name)
+    final = folder / "final"
+    if final.is_dir() and not (folder / "config.json").exists():
+        raise WholewordError(f"{name}: is the folder of a run; its model is {final}")
+    if (folder / "checkpoints").is_dir() and not (folder / "config.json").exists():
+        raise WholewordError(
+            f"{name}: is the folder of a run that has not finished; run its command again, then "
+            f"its model is {final}"
+        )
+    near = difflib.get_close_matches(name.lower().replace("_", "-"), PRESETS, 1, cutoff=0.85)
+    if near and name not in PRESETS and not folder.exists():
+        raise WholewordError(
+            f"--model {name}: neither a preset nor a folder that is here; write {near[0]}"
+        )
 
 
 def preset_config(name: str, vocab_size: int, pad_id: int, max_length: int) -> BertConfig:

@@ -48,6 +48,8 @@ def train(run: Run, log: MetricsLog | None) -> bool:
     window = Window(ranks, FlopCounter(run.model), peak_flops(ranks.device, run.plan.precision))
     if run.progress.step == 0 and not validator():
         return False
+    if validator.patience_is_over:  # stopped between its last checkpoint and its final model
+        return True
 
     window.clear()
     for step, waited in waits(run.steps()):

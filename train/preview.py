@@ -34,7 +34,7 @@ class _Token:
 
 
 def preview(data: Path, rows: int, options: LoaderOptions) -> None:
-    """Print the first rows of the first training micro-batch: words apart, masks in colour.
+    """Print the first rows of the first training micro-batch: words apart, masks in braces and in colour.
 
     Args:
         data: a finished shards folder.
@@ -131,11 +131,14 @@ def _coloured(tokens: Iterator[_Token]) -> Text:
             line.append(" ")
         if token.fate is None:
             line.append(token.text)
-        elif token.fate == "replaced":
-            line.append(f"{token.text}→{token.seen}", STYLES["replaced"])
         else:
-            line.append(token.text, STYLES[token.fate])
+            line.append(_mark(token.fate, token.text, token.seen), STYLES[token.fate])
     return line
+
+
+def _mark(fate: str, text: str, seen: str) -> str:
+    """A chosen token so that it stands out in plain text too."""
+    return {"masked": f"{{{text}}}", "replaced": f"{{{text}→{seen}}}", "kept": f"{{{text}=}}"}[fate]
 
 
 def _summary(batch: MicroBatch, mask_id: int) -> Text:
@@ -150,6 +153,6 @@ def _summary(batch: MicroBatch, mask_id: int) -> Text:
         "chosen: "
     )
     for name, style in STYLES.items():
-        line.append(f"{name} {100 * counts[name] / chosen:.0f}%", style)
+        line.append(f"{_mark(name, name, 'another')} {100 * counts[name] / chosen:.0f}%", style)
         line.append("  ")
     return line

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from train.collate import MicroBatch
-from train.evaluation import Scores
+from train.evaluation import Scores, in_words
 from train.flops import FlopCounter
 from train.metrics import memory_bytes
 from train.objective import Guesses
@@ -120,8 +120,9 @@ class Window:
 def train_line(values: dict[str, float]) -> str:
     """One line of training metrics for people."""
     norm = f", gradient {values['gradient_norm']:.2f}" if "gradient_norm" in values else ""
+    pairs = f", pair loss {values['pair_loss']:.4f}" if "pair_loss" in values else ""
     return (
-        f"loss {values['loss']:.4f}, accuracy {values['accuracy']:.1%}, "
+        f"loss {values['loss']:.4f}, accuracy {values['accuracy']:.1%}{pairs}, "
         f"rate {values['learning_rate']:.2e}{norm}, {values['tokens_per_second']:,.0f} tokens/s, "
         f"MFU {values['mfu']:.0%}, data wait {values['data_wait']:.1%}"
     )
@@ -130,7 +131,7 @@ def train_line(values: dict[str, float]) -> str:
 def scores_line(scores: Scores) -> str:
     """One line of validation scores for people, with what token frequencies alone would reach."""
     return (
-        f"validation loss {scores.loss:.4f}, perplexity {scores.perplexity:.1f}, "
+        f"validation loss {scores.loss:.4f}, perplexity {in_words(scores.perplexity)}, "
         f"masked accuracy {scores.accuracy:.1%}, whole words {scores.word_accuracy:.1%} "
         f"(token frequencies alone: loss {scores.unigram_loss:.4f}, "
         f"accuracy {scores.commonest_share:.1%})"

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from preprocess.errors import WholewordError
 from train.assemble import Run
 from train.evaluation import Scores, evaluate, token_frequencies
 from train.loader import evaluation_batches
@@ -18,6 +19,12 @@ class Validator:
         self._log = log
         self._stop = stop
         self._frequencies: np.ndarray | None = None
+        patience = run.options.run.early_stopping_patience
+        if patience and run.validation is None:
+            raise WholewordError(
+                f"{run.options.data.data}: has no validation rows for --early-stopping-patience "
+                f"{patience}; build shards with a larger --validation-fraction, or leave it out"
+            )
 
     def __call__(self) -> bool:
         """Validate, where there are validation rows; returns False when asked to stop meanwhile."""

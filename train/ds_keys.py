@@ -1,0 +1,98 @@
+"""What DeepSpeed itself says of a configuration: unknown keys and impossible values, in one line."""
+
+import contextlib
+import difflib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from pydantic import ValidationError
+
+from preprocess.errors import WholewordError
+
+# Read by deepspeed.initialize, not by its DeepSpeedConfig.
+_READ_ELSEWHERE = {"data_parallel_size", "sequence_parallel_size"}
+# What the resolver takes out before DeepSpeed sees a configuration.
+_RESOLVED = {"scheduler", "bfloat16"}
+
+
+def check_keys(given: dict[str, Any], resolved: dict[str, Any], file: str) -> None:
+    """Let DeepSpeed read a configuration, and refuse top-level keys that it never asks for.
+
+    DeepSpeed ignores such keys in silence, so a misspelt section would change what is trained.
+    Names that begin with "_" or "/" are taken for comments. Inner keys are DeepSpeed's to check.
+
+    Args:
+        given: the file's content.
+        resolved: what was made of it, for this run's number of ranks.
+        file: its name, for messages.
+
+    Raises:
+        WholewordError: a key is unknown, or DeepSpeed refuses a value.
+    """
+    from deepspeed.runtime.config import DeepSpeedConfig
+
+    asked: set[str] = set()
+
+    class Asked(dict[str, Any]):
+        """A dictionary that notes which keys are asked for."""
+
+        def get(self, key: str, default: Any = None) -> Any:
+            asked.add(key)
+            return super().get(key, default)
+
+        def __getitem__(self, key: str) -> Any:
+            asked.add(key)
+            return super().__getitem__(key)
+
+        def __contains__(self, key: object) -> bool:
+            asked.add(str(key))
+            return super().__contains__(key)
+
+        def keys(self) -> Any:
+            return self  # `key in config.keys()` is a question too
+
+    _check_names(given, _section_names(DeepSpeedConfig, Asked, asked), file)
+    with readable_refusals(resolved, file):
+        DeepSpeedConfig(dict(resolved))
+
+
+def _section_names(reader: Any, recorder: Any, asked: set[str]) -> set[str]:
+    """Every top-level key that `reader` asks a small configuration for."""
+    reader(recorder(train_micro_batch_size_per_gpu=1))
+    return asked | _READ_ELSEWHERE | _RESOLVED
+
+
+def _check_names(given: Iterable[str], known: set[str], file: str) -> None:
+    for key in given:
+        if key in known or key.startswith(("_", "/")):
+            continue
+        near = difflib.get_close_matches(key, known, 1)
+        remedy = f'write "{near[0]}"' if near else "remove it"
+        raise WholewordError(f'{file}: DeepSpeed knows no key "{key}" here; {remedy}')
+
+
+@contextlib.contextmanager
+def readable_refusals(config: dict[str, Any], file: str) -> Iterator[None]:
+    """Turn what DeepSpeed raises for a configuration into one line that names the key."""
+    try:
+        yield
+    except WholewordError:
+        raise
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = _full_path(config, [str(part) for part in first["loc"]])
+        cause = "no such key" if first["type"] == "extra_forbidden" else first["msg"]
+        raise WholewordError(f'{file}: "{path}": {cause}; compare ds_configs/zero2.json') from error
+    except (TypeError, ValueError, AssertionError, AttributeError, KeyError) as error:
+        cause = " ".join(str(error).split())[:300]
+        raise WholewordError(
+            f"{file}: DeepSpeed refuses it ({cause}); compare ds_configs/zero2.json"
+        ) from error
+
+
+def _full_path(config: dict[str, Any], inner: list[str]) -> str:
+    """The path of a key that is known from within its section only."""
+    for name, section in config.items():
+        if inner and isinstance(section, dict) and inner[0] in section:
+            return ".".join([name, *inner])
+    return ".".join(inner)
