@@ -82,21 +82,26 @@ def build_scenario(workers: int = 2, split_size: str = "16KiB") -> Scenario:
     )
 
 
-def train_scenario(shards: Path) -> Scenario:
+def train_scenario(
+    shards: Path, steps: int = 40, save_steps: int = 2, options: tuple[str, ...] = ()
+) -> Scenario:
     """A small model on two ranks, a checkpoint every second step.
 
     Args:
         shards: a dataset with short rows, so that a step takes a fraction of a second.
+        steps: of a run.
+        save_steps: steps from one checkpoint to the next.
+        options: more of them for the command.
     """
-    steps, save_steps = 40, 2
 
     def command(folder: Path) -> list[str]:
         return [
-            *("deepspeed", "--num_accelerators", "2", "--master_port", str(_free_port())),
+            *(sys.executable, "-m", "deepspeed.launcher.runner"),  # what `deepspeed` is
+            *("--num_accelerators", "2", "--master_port", str(_free_port())),
             *("train/pretrain.py", "--deepspeed", "ds_configs/zero2.json", "--data", str(shards)),
             *("--model", "bert-tiny", "--per-device-train-batch-size", "4"),
             *("--max-steps", str(steps), "--save-steps", str(save_steps)),
-            *("--output-dir", str(folder)),
+            *("--output-dir", str(folder), *options),
         ]
 
     def saved(folder: Path) -> int:

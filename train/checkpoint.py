@@ -28,6 +28,7 @@ from train.ranks import Ranks
 STATE = "state"  # DeepSpeed's tag
 ASIDE = ".writing-"  # what begins so is a leftover after a kill
 _DOOMED = ".deleting-"
+FULL_DISK = (OSError, RuntimeError)  # what writing raises on one; torch.save, the second
 
 
 class Progress(BaseModel):
@@ -94,18 +95,18 @@ class Saver:
         final = self._folder / f"step-{progress.step:08d}"
         aside = self._folder / f"{ASIDE}{final.name}"
         if self._ranks.first:
-            with _writing(aside):
+            with _writing(aside, OSError):
                 self._folder.mkdir(parents=True, exist_ok=True)
                 for pattern in (f"{ASIDE}*", f"{_DOOMED}*"):
                     for leftover in self._folder.glob(pattern):
                         shutil.rmtree(leftover)
         self._ranks.wait()
-        with _writing(aside):
+        with _writing(aside, OSError), _problems(engine, aside) as problems:
             engine.save_checkpoint(str(aside), tag=STATE, save_latest=False)
-            if self._ranks.first:
+            if self._ranks.first and not problems:
                 text = progress.model_dump_json(indent=2) + "\n"
                 (aside / "progress.json").write_text(text, encoding="utf-8")
-        self._ranks.wait()
+        self._raise_together(next(iter(problems), None))
         if self._ranks.first:
             self._under_way = self._thread.submit(_make_current, aside, final, self._keep)
 
@@ -123,9 +124,13 @@ class Saver:
         """
         error = self._under_way.exception() if self._under_way is not None else None
         self._under_way = None
-        error = self._ranks.share(error)
-        if error is not None:
-            raise error
+        self._raise_together(error)
+
+    def _raise_together(self, error: BaseException | None) -> None:
+        """Raise the error of the first rank that has one, on every rank."""
+        for found in self._ranks.gather(error):
+            if found is not None:
+                raise found
 
     def __enter__(self) -> Self:
         return self
@@ -136,7 +141,7 @@ class Saver:
 
 def _make_current(aside: Path, final: Path, keep: int) -> None:
     """Put a written checkpoint on disk and under its name, and delete the oldest beyond `keep`."""
-    with _writing(aside):
+    with _writing(aside, OSError):
         _write_manifest(aside)
         _discard(final)
         aside.rename(final)
@@ -147,17 +152,37 @@ def _make_current(aside: Path, final: Path, keep: int) -> None:
             _discard(old)
 
 
-def _writing(folder: Path) -> AbstractContextManager[None]:
+@contextlib.contextmanager
+def _problems(engine: Any, folder: Path) -> Iterator[list[WholewordError]]:
+    """Collect what goes wrong with a rank's files, where raising leaves the others in a barrier."""
+    problems: list[WholewordError] = []
+    write = engine.checkpoint_engine.save
+
+    def write_or_note(*arguments: Any, **named: Any) -> None:
+        try:
+            with _writing(folder, *FULL_DISK):
+                write(*arguments, **named)
+        except WholewordError as problem:
+            problems.append(problem)
+
+    engine.checkpoint_engine.save = write_or_note
+    try:
+        yield problems
+    finally:
+        engine.checkpoint_engine.save = write
+
+
+def _writing(folder: Path, *errors: type[Exception]) -> AbstractContextManager[None]:
     remedy = "make room and run the same command again, it continues from the checkpoint before"
-    return room_for(f"{folder}: the checkpoint cannot be written", remedy)
+    return room_for(f"{folder}: the checkpoint cannot be written", remedy, *errors)
 
 
 @contextlib.contextmanager
-def room_for(what: str, remedy: str) -> Iterator[None]:
-    """Turn what a full disk raises into "WHAT (CAUSE); REMEDY"."""
+def room_for(what: str, remedy: str, *errors: type[Exception]) -> Iterator[None]:
+    """Turn the errors of a full disk into the line "WHAT (CAUSE); REMEDY"."""
     try:
         yield
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+    except errors as error:
         cause = next(iter(str(error).splitlines()), type(error).__name__)
         raise WholewordError(f"{what} ({cause}); {remedy}") from error
 

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from preprocess.errors import WholewordError
-from train.checkpoint import ASIDE, STATE, Progress, room_for
+from train.checkpoint import ASIDE, FULL_DISK, STATE, Progress, room_for
 from train.optimizer import parameter_groups
 from train.ranks import Ranks
 
@@ -96,7 +96,9 @@ def load(
     names = _optimizer_order(model)
     if ranks.first:
         remedy = "make room and run the same command again"
-        with room_for(f"{checkpoint}: its state cannot be converted in {aside}", remedy):
+        with room_for(
+            f"{checkpoint}: its state cannot be converted in {aside}", remedy, *FULL_DISK
+        ):
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir(parents=True)
             _convert(checkpoint / STATE, aside, names, *stages)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -55,6 +56,13 @@ class Ranks:
         box = [value]
         torch.distributed.broadcast_object_list(box, src=0, device=self.device)
         return box[0]
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every rank's value, on every rank."""
+        values = [value] * self.world_size
+        if self.world_size > 1:
+            torch.distributed.all_gather_object(values, value)
+        return values
 
     def wait(self) -> None:
         """Return when every rank is here."""
@@ -127,6 +135,7 @@ def report_error(line: str) -> int:
     A rank that is still there after that failed alone, and speaks.
     """
     if rank_of_process() != 0:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # training only takes note of it
         time.sleep(_FIRST_WORD)
     print(line, file=sys.stderr, flush=True)
     return 1

@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,22 +19,28 @@ FILES = ["manifest.json", "progress.json", "state/weights.pt", "state/optimizer.
 
 
 class Engine:
-    """Writes what DeepSpeed would, or fails as a full disk makes it."""
+    """Writes what DeepSpeed would, or fails as a full disk makes it, by a call that it names."""
 
-    def __init__(self, full: bool = False) -> None:
-        self.full = full
+    def __init__(self, fails_at: str = "") -> None:
+        self.fails_at = fails_at
         self.steps = 0
+        self.checkpoint_engine = self
+
+    def save(self, state, path):
+        if self.fails_at == "save":
+            raise RuntimeError("PytorchStreamWriter failed writing file: No space left on device")
+        path.write_bytes(state)
 
     def save_checkpoint(self, folder, tag, save_latest):
-        from pathlib import Path
-
         self.steps += 1
         state = Path(folder) / tag
         state.mkdir(parents=True)
-        (state / "weights.pt").write_bytes(bytes(range(200)) + bytes([self.steps]))
-        if self.full:
+        self.checkpoint_engine.save(bytes(range(200)) + bytes([self.steps]), state / "weights.pt")
+        if self.fails_at == "save_checkpoint":
             raise OSError(28, "No space left on device")
-        (state / "optimizer.pt").write_bytes(b"optimizer" * 50 + bytes([self.steps]))
+        if self.fails_at == "barrier":
+            raise RuntimeError("Connection closed by peer")
+        self.checkpoint_engine.save(b"optimizer" * 50 + bytes([self.steps]), state / "optimizer.pt")
 
 
 def progress(step):
@@ -82,14 +89,20 @@ def test_what_was_just_written_is_not_deleted_for_a_newer_damaged_one(tmp_path):
     assert checkpoint.newest_whole(tmp_path)[0].name == "step-00000007"
 
 
-def test_a_full_disk_keeps_the_one_before(tmp_path):
+@pytest.mark.parametrize("call", ["save", "save_checkpoint"])
+def test_a_full_disk_keeps_the_one_before(tmp_path, call):
     save(tmp_path, 1)
     with pytest.raises(WholewordError, match="No space left"):
-        save(tmp_path, 2, engine=Engine(full=True))
+        save(tmp_path, 2, engine=Engine(call))
     newest, skipped = checkpoint.newest_whole(tmp_path)
     assert newest.name == "step-00000001" and skipped == []
     save(tmp_path, 2)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_rank_that_is_gone_is_no_full_disk(tmp_path):
+    with pytest.raises(RuntimeError, match="Connection closed"):
+        save(tmp_path, 1, engine=Engine("barrier"))
 
 
 @pytest.fixture
