@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from preprocess.documents import DocumentBatch
 from preprocess.encoders import EncodedDocuments, Encoder, EncoderSpec, make_encoder
 from preprocess.errors import WholewordError
-from preprocess.sources import DocumentBatch
 
 MAX_BYTES = 1 << 20
 """Longer documents would take the reference seconds each: they are skipped and counted."""

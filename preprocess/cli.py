@@ -2,19 +2,20 @@
 
 import json
 import os
+import shlex
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from preprocess import state
+from preprocess import kernels, state
 from preprocess.build import run_build
-from preprocess.console import console
+from preprocess.console import console, warn
 from preprocess.describe import summary, summary_table
 from preprocess.errors import WholewordError
-from preprocess.kernels import are_compiled
 from preprocess.manifest import Manifest, read_manifest
 from preprocess.options import BuildOptions
 from preprocess.plan import Plan, identity, plan_build
@@ -22,6 +23,8 @@ from preprocess.verify import reindex, verify_dataset
 from preprocess.vocabulary import train_vocabulary
 
 SAMPLE = "samples/zh"
+NOT_UTF8 = 0.1
+"""Share of a file's documents from which on they are hardly UTF-8 with a few torn characters."""
 _MAX_DIGITS = 18
 SAMPLE_TOKENIZER = "samples/tokenizer"
 PROCESSORS = (
@@ -124,10 +127,11 @@ def build_shards(
     if not as_json:
         _announce(plan)
     begin = time.perf_counter()
-    manifest, audit_counts = _run(plan, quiet=as_json)
+    manifest, audit_counts, encodings = _run(plan, quiet=as_json)
     seconds = time.perf_counter() - begin
     rate = plan.bytes / 1e6 / seconds
     _report(manifest, plan.output, f"built in {seconds:.1f} s, {rate:.1f} MB/s", as_json)
+    _warn_of_encodings(encodings)
     if not as_json:
         for what, count in audit_counts.items():
             console.print(f"{what.replace('_', ' ')}: {count:,}")
@@ -215,14 +219,16 @@ def _announce(plan: Plan) -> None:
         f"input: {plan.bytes / 1e6:.1f} MB; files: {len(plan.files)}; tasks: {len(plan.tasks)}; "
         f"workers: {workers}; words: [bold]{segmenter}[/]{chosen}; encoder: [bold]{plan.encoder}[/]"
     )
-    if not are_compiled():
+    if not kernels.are_compiled():
         console.print("the first build compiles its kernels, which takes half a minute once")
     if plan.encoder_reason:
         console.print(f"[yellow]the compiled encoder cannot be used: {plan.encoder_reason}[/]")
 
 
-def _run(plan: Plan, quiet: bool) -> tuple[Manifest, dict[str, int]]:
-    audit: dict[str, int] = {}
+def _run(plan: Plan, quiet: bool) -> tuple[Manifest, Counter[str], dict[str, list[int]]]:
+    """Build; the manifest, what was audited, and each file's documents: all, and not UTF-8."""
+    audit: Counter[str] = Counter()
+    encodings: dict[str, list[int]] = {}
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -237,15 +243,28 @@ def _run(plan: Plan, quiet: bool) -> tuple[Manifest, dict[str, int]]:
         done = tokens = 0
         for event in run_build(plan):
             if isinstance(event, Manifest):
-                return event, audit
+                return event, audit, encodings
             done += event.bytes
             tokens += event.tokens
-            for what, count in event.audit.items():
-                audit[what] = audit.get(what, 0) + count
+            audit.update(event.audit)
+            seen = encodings.setdefault(event.path, [0, 0])
+            seen[0] += event.documents
+            seen[1] += event.invalid
             seconds = time.perf_counter() - begin
             rate = f"{done / 1e6 / seconds:.1f} MB/s  {tokens / 1e6 / seconds:.2f} Mtokens/s"
             bar.update(shown, completed=done, rate=rate)
     raise AssertionError("a build ends with a manifest")
+
+
+def _warn_of_encodings(encodings: dict[str, list[int]]) -> None:
+    """Name the files that are hardly UTF-8: GBK text shows up nowhere else but as odd counts."""
+    for path, (documents, invalid) in sorted(encodings.items()):
+        if invalid > NOT_UTF8 * documents:
+            warn(
+                f"{path}: {invalid / documents:.0%} of its documents are not UTF-8, and what was "
+                "replaced in them is lost; if it is in another encoding, convert it, such as with "
+                f"`iconv -f GB18030 -t UTF-8 {shlex.quote(path)} > utf8.txt`, and build again with --overwrite"
+            )
 
 
 def _report(manifest: Manifest, folder: Path, title: str, as_json: bool) -> None:

@@ -61,6 +61,11 @@ def fail(message: str) -> None:
     _errors.print(f"[bold red]error:[/] {_escape(line)}")
 
 
+def warn(message: str) -> None:
+    """Print a line on standard error about what may not be as it was meant."""
+    _errors.print(f"[bold yellow]warning:[/] {_escape(' '.join(message.split()))}")
+
+
 def log_defect() -> Path:
     """Write the current exception's traceback to a new file."""
     with tempfile.NamedTemporaryFile(

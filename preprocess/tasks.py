@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from preprocess.audit import Auditor
+from preprocess.documents import DocumentBatch, read_documents
 from preprocess.encoders import EncodedDocuments, EncoderSpec, make_encoder
 from preprocess.rows import cut_rows, gather_rows
 from preprocess.shards import Rows, ShardWriter, shard_name, shard_schema
-from preprocess.sources import DocumentBatch, Task, read_documents
+from preprocess.sources import Task
 from preprocess.state import PartReport, TaskReport, writing
 from preprocess.xxh3 import hash_documents
 
@@ -48,6 +49,11 @@ class Progress:
     audit: dict[str, int] = field(default_factory=dict)
     """Documents that the audit compared or skipped. No part of the report, since it must not shape
     the output."""
+    path: str = ""
+    """The file that was read."""
+    documents: int = 0
+    invalid: int = 0
+    """Documents that are not valid UTF-8."""
 
 
 class TaskRun:
@@ -81,7 +87,14 @@ class TaskRun:
                     first = (task.number << 32) + documents
                     counts["words_cut"] += _write(spec, task, batch, encoded, first, writers)
                     documents += len(batch.documents)
-                    yield Progress(batch.bytes_read, len(encoded.ids), audit)
+                    yield Progress(
+                        batch.bytes_read,
+                        len(encoded.ids),
+                        audit,
+                        batch.path,
+                        len(batch.documents),
+                        batch.invalid,
+                    )
         report = TaskReport(
             number=task.number,
             parts={part: writer.report for part, writer in writers.items()},

@@ -14,10 +14,11 @@ from transformers import AutoTokenizer
 
 from preprocess import finish, shards, state
 from preprocess.build import run_build
+from preprocess.documents import read_documents
 from preprocess.errors import WholewordError
 from preprocess.manifest import Manifest
 from preprocess.plan import identity, plan_build
-from preprocess.sources import Split, find_inputs, read_documents
+from preprocess.sources import Split, find_inputs
 from preprocess.tasks import Progress, TaskRun
 from preprocess.tokenizer import load_backend, load_tokenizer
 from tests.preprocess import support

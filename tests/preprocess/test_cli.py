@@ -189,6 +189,22 @@ def test_json_output_is_nothing_but_json(tmp_path: Path, text: Path) -> None:
     assert done.errors == ""
 
 
+def test_text_in_another_encoding_is_warned_of(tmp_path: Path) -> None:
+    text = "天下大势，分久必合，合久必分。\n" * 50
+    (tmp_path / "gbk.txt").write_text(text, encoding="gb18030")
+    (tmp_path / "torn.txt").write_bytes(text.encode() + b"one \xff line\n")
+    (tmp_path / "gbk.jsonl").write_bytes('{"text": "天下大势"}\n'.encode("gb18030"))
+    done = invoke(*build_arguments(tmp_path / "out", tmp_path))
+    assert done.status == 0
+    lines = done.errors.splitlines()
+    assert [line.split(": ")[1] for line in lines] == [
+        str(tmp_path / "gbk.jsonl"),
+        str(tmp_path / "gbk.txt"),
+    ]
+    assert "100% of its documents are not UTF-8" in lines[1]
+    assert f"iconv -f GB18030 -t UTF-8 {tmp_path}/gbk.txt" in lines[1]
+
+
 def test_train_vocab(tmp_path: Path, text: Path) -> None:
     folder = tmp_path / "tokenizer"
     arguments = ["train-vocab", "--input", str(text), "--output", str(folder), "--vocab-size", "40"]
