@@ -33,7 +33,7 @@ from train.objective import guess
 from train.optimizer import gradient_norm, set_learning_rate
 from train.options import parse
 from train.ranks import meet, quieten, report_defect, report_error
-from train.report import Window, engine_values, train_line
+from train.report import Window, engine_values
 from train.signals import StopRequest
 from train.steps import Totals, pack_seed
 from train.timing import Clock, waits
@@ -77,7 +77,7 @@ def train(run: Run, log: MetricsLog | None) -> bool:
         done, last = run.progress.step, run.progress.step == run.total_steps
         if done % options.logging_steps == 0 or last:
             values = window.means() | engine_values(engine, rate, gradient_norm(engine))
-            run.console.advance(done, train_line(values))
+            run.console.advance(done, values)
             if log:
                 log.write(done, "train", values)
         if last or (options.eval_steps and done % options.eval_steps == 0):

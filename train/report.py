@@ -1,5 +1,6 @@
 """A run's running account: sums over the steps since the last line, and the console."""
 
+import atexit
 import contextlib
 import sys
 import time
@@ -7,7 +8,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column
 from torch import Tensor
 
 from train.collate import MicroBatch
@@ -26,10 +35,10 @@ class Console:
         self._first = first
         self._progress: Progress | None = None
         if first and sys.stdout.isatty():
-            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-            self._progress = Progress(*columns, TimeRemainingColumn())
+            self._progress = Progress(*bar_columns(total))
             self._task = self._progress.add_task("", total=total)
             self._progress.start()
+            atexit.register(self._progress.stop)  # an error must not leave the cursor hidden
 
     def say(self, line: str) -> None:
         """Print a line, above the bar."""
@@ -38,17 +47,31 @@ class Console:
         elif self._first:
             print(line, flush=True)
 
-    def advance(self, step: int, line: str) -> None:
-        """Show where the run is: on the bar, or as a line."""
+    def advance(self, step: int, values: dict[str, float]) -> None:
+        """Show where the run is, and its metrics: on the bar, or as a line."""
         if self._progress is not None:
-            self._progress.update(self._task, completed=step, description=line)
+            self._progress.update(self._task, completed=step, description=bar_line(values))
         else:
-            self.say(f"step {step}: {line}")
+            self.say(f"step {step}: {train_line(values)}")
 
     def close(self) -> None:
         """Leave the bar as it is."""
         if self._progress is not None:
             self._progress.stop()
+
+
+def bar_columns(total: int) -> list[ProgressColumn]:
+    """The bar, steps, time left and metrics; where a terminal is narrow, metrics are cut first."""
+
+    def fixed(width: int) -> Column:
+        return Column(min_width=width, no_wrap=True)
+
+    return [
+        BarColumn(12, table_column=fixed(12)),
+        MofNCompleteColumn(table_column=fixed(2 * len(str(total)) + 1)),
+        TimeRemainingColumn(table_column=fixed(7)),
+        TextColumn("{task.description}"),
+    ]
 
 
 class Window:
@@ -115,6 +138,14 @@ class Window:
             values["pair_loss"] = pair_loss / self._pairs
         self.clear()
         return values
+
+
+def bar_line(values: dict[str, float]) -> str:
+    """The metrics that fit beside a bar on 80 columns."""
+    return (
+        f"loss {values['loss']:.3f}, {values['tokens_per_second']:,.0f} tokens/s, "
+        f"MFU {values['mfu']:.0%}, wait {values['data_wait']:.0%}"
+    )
 
 
 def train_line(values: dict[str, float]) -> str:
