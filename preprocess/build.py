@@ -66,7 +66,7 @@ def _load(plan: Plan, task: Task) -> TaskReport | None:
         with pa.memory_map(str(path)) as shard:
             if xxhash.xxh3_128_hexdigest(shard.read_buffer()) != part.xxh3_128:
                 return None
-        index = TaskReport.load_index(plan.output, task.number, name)
+        index = report.load_index(plan.output, name)
         if index is None or sum(index["rows"].to_pylist()) != part.rows:
             return None
     return report

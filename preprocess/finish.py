@@ -7,7 +7,6 @@ from pathlib import Path
 import pyarrow as pa
 import xxhash
 
-from preprocess.encoders import id_dtype
 from preprocess.errors import WholewordError
 from preprocess.manifest import InputEntry, Manifest, Part, PartEntry, ShardEntry, TokenizerEntry
 from preprocess.plan import Plan, segmenter_entry, shaping_options
@@ -19,17 +18,19 @@ def finish_dataset(plan: Plan, reports: list[TaskReport]) -> Manifest:
     """Write everything of the dataset but its shards and its manifest, which is returned."""
     plan.tokenizer.save(plan.output / "tokenizer")
     parts = {name: _finish_part(plan, name, reports) for name in plan.parts}
-    write_json(plan.output / "dataset_dict.json", {"splits": list(plan.parts)})
     counts: Counter[str] = Counter()
     for report in reports:
         counts.update(report.counts)
-    return _manifest(plan, parts, counts)
+    manifest = _manifest(plan, parts, counts)
+    for file, value in dataset_files(manifest).items():
+        write_json(plan.output / file, value)
+    return manifest
 
 
 def _finish_part(plan: Plan, name: str, reports: list[TaskReport]) -> PartEntry:
     folder = plan.output / name
     total = len(plan.tasks)
-    tables = [_load_index(plan, report.number, name) for report in reports]
+    tables = [_load_index(plan, report, name) for report in reports]
     parts = [report.parts[name] for report in reports]
     shards = tuple(
         ShardEntry(
@@ -39,7 +40,6 @@ def _finish_part(plan: Plan, name: str, reports: list[TaskReport]) -> PartEntry:
         for report, part in zip(reports, parts, strict=True)
     )
     digest = write_index(folder / "index.arrow", tables)
-    _write_dataset_files(folder, name, shards, plan.tokenizer.vocab_size)
     return PartEntry(
         **{key: sum(getattr(p, key) for p in parts) for key in PartReport.TOTALS},
         batches=sum(table.num_rows for table in tables),
@@ -49,11 +49,11 @@ def _finish_part(plan: Plan, name: str, reports: list[TaskReport]) -> PartEntry:
     )
 
 
-def _load_index(plan: Plan, number: int, name: str) -> pa.Table:
-    table = TaskReport.load_index(plan.output, number, name)
+def _load_index(plan: Plan, report: TaskReport, name: str) -> pa.Table:
+    table = report.load_index(plan.output, name)
     if table is None:
         raise WholewordError(
-            f"{plan.output}: the index of task {number} is damaged; run the same command again"
+            f"{plan.output}: the index of task {report.number} is damaged; run the same command again"
         )
     return table
 
@@ -65,20 +65,28 @@ def _add_histograms(parts: list[PartReport]) -> dict[int, int]:
     return dict(sorted(total.items()))
 
 
-def _write_dataset_files(
-    folder: Path, name: str, shards: tuple[ShardEntry, ...], vocab_size: int
-) -> None:
-    """What `datasets.load_from_disk` reads of a part besides its shards."""
-    ids = {"dtype": id_dtype(vocab_size).name, "_type": "Value"}
+def dataset_files(manifest: Manifest) -> dict[str, object]:
+    """What `datasets.load_from_disk` reads besides shards: JSON values by file."""
+    files: dict[str, object] = {"dataset_dict.json": {"splits": list(manifest.parts)}}
     flags = {"dtype": "bool", "_type": "Value"}
     features = {
-        "input_ids": {"feature": ids, "_type": "List"},
+        "input_ids": {
+            "feature": {"dtype": manifest.id_dtype.name, "_type": "Value"},
+            "_type": "List",
+        },
         "word_starts": {"feature": flags, "_type": "List"},
         "sentence_starts": {"feature": flags, "_type": "List"},
         "document": {"dtype": "int64", "_type": "Value"},
     }
+    for name, part in manifest.parts.items():
+        files[f"{name}/dataset_info.json"] = {"features": features}
+        files[f"{name}/state.json"] = _dataset_state(name, part.shards)
+    return files
+
+
+def _dataset_state(name: str, shards: tuple[ShardEntry, ...]) -> dict[str, object]:
     fingerprint = xxhash.xxh3_64_hexdigest("".join(shard.xxh3_128 for shard in shards).encode())
-    state: dict[str, object] = {
+    return {
         "_data_files": [{"filename": Path(shard.file).name} for shard in shards],
         "_fingerprint": fingerprint,
         "_format_columns": None,
@@ -87,8 +95,6 @@ def _write_dataset_files(
         "_output_all_columns": False,
         "_split": name,
     }
-    write_json(folder / "dataset_info.json", {"features": features})
-    write_json(folder / "state.json", state)
 
 
 def _manifest(plan: Plan, parts: dict[Part, PartEntry], counts: Counter[str]) -> Manifest:
@@ -99,6 +105,7 @@ def _manifest(plan: Plan, parts: dict[Part, PartEntry], counts: Counter[str]) ->
             sha256=tokenizer.sha256,
             kind=tokenizer.kind,
             vocab_size=tokenizer.vocab_size,
+            files={name: xxhash.xxh3_128_hexdigest(data) for name, data in tokenizer.files.items()},
             **asdict(tokenizer.special),
         ),
         segmenter=segmenter_entry(plan.segmenter),

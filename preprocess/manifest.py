@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from preprocess.errors import WholewordError
-from preprocess.shards import MAX_LENGTH, PARTS, write_json
+from preprocess.shards import MAX_LENGTH, PARTS, seal, unseal, write_json
 
 FORMAT = 1
 FILE = "manifest.json"
@@ -25,6 +25,7 @@ def _inside(path: str) -> str:
     return path
 
 
+FileName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 Part = Literal["train", "validation", "test"]
 Count = Annotated[int, Field(ge=0)]
 Id = Annotated[int, Field(ge=0)]
@@ -47,6 +48,8 @@ class TokenizerEntry(_Entry):
     prefix: tuple[Id, ...]
     middle: tuple[Id, ...]
     suffix: tuple[Id, ...]
+    files: dict[FileName, str] = {}
+    """xxh3-128 of each file of the copy in `tokenizer/`."""
 
 
 class SegmenterEntry(_Entry):
@@ -144,15 +147,17 @@ def read_manifest(folder: Path) -> Manifest:
             "shards again, or use the version that built them"
         )
     try:
-        return Manifest.model_validate(value)
+        return Manifest.model_validate(unseal(value) if isinstance(value, dict) else value)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"
         raise WholewordError(f"{path}: {place}: {first['msg']}; build the shards again") from error
+    except (ValueError, RecursionError) as error:
+        raise WholewordError(f"{path}: cannot be used ({error}); build the shards again") from error
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest: the last file of a build, whose presence says that it is whole."""
     value = manifest.model_dump(mode="json")
     value["parts"] = {part: value["parts"][part] for part in PARTS if part in value["parts"]}
-    write_json(folder / FILE, value)
+    write_json(folder / FILE, seal(value))

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,7 @@ BATCH_ROWS = 4096
 """Rows in every record batch but a shard's last."""
 MAX_LENGTH = 65_535
 """Longest row, so that lengths are uint16."""
+_SEAL = "xxh3_128"
 PARTS = ("train", "validation", "test")
 
 INDEX_SCHEMA = pa.schema(
@@ -289,6 +291,27 @@ def write_json(path: Path, value: object) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     publish(temporary, path)
+
+
+def seal(value: dict[str, Any]) -> dict[str, Any]:
+    """Add a checksum of a JSON object to it: a flipped digit would be used in silence otherwise."""
+    return {**value, _SEAL: _checksum(value)}
+
+
+def unseal(value: dict[str, Any]) -> dict[str, Any]:
+    """The object without its checksum, if it has one.
+
+    Raises:
+        ValueError: the checksum is not that of the rest.
+    """
+    rest = {key: inner for key, inner in value.items() if key != _SEAL}
+    if _SEAL in value and value[_SEAL] != _checksum(rest):
+        raise ValueError("it was damaged or changed")
+    return rest
+
+
+def _checksum(value: dict[str, Any]) -> str:
+    return xxhash.xxh3_128_hexdigest(json.dumps(value, sort_keys=True).encode())
 
 
 def publish(temporary: Path, path: Path) -> None:

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, ValidationError
+import xxhash
+from pydantic import BaseModel, ConfigDict
 
 from preprocess.errors import WholewordError
 from preprocess.manifest import FILE
-from preprocess.shards import INDEX_SCHEMA, PARTS, publish, write_json
+from preprocess.shards import INDEX_SCHEMA, PARTS, publish, seal, unseal, write_json
 
 STATE = ".build"
 _DATASET_FILES = (FILE, "dataset_dict.json", "tokenizer", *PARTS)
@@ -49,6 +50,8 @@ class TaskReport(BaseModel):
     number: int
     parts: dict[str, PartReport]
     counts: dict[str, int]
+    indexes: dict[str, str] = {}
+    """xxh3-128 of the file with each part's rows of the index."""
 
     def save(self, output: Path, indexes: dict[str, pa.Table]) -> None:
         """Write the index tables, then the report."""
@@ -57,27 +60,28 @@ class TaskReport(BaseModel):
             temporary = path.with_suffix(".tmp")
             with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, INDEX_SCHEMA) as w:
                 w.write_table(table)
+            self.indexes[part] = xxhash.xxh3_128_hexdigest(temporary.read_bytes())
             publish(temporary, path)
-        write_json(_report_path(output, self.number), self.model_dump())
+        write_json(_report_path(output, self.number), seal(self.model_dump(mode="json")))
 
     @staticmethod
     def load(output: Path, number: int) -> "TaskReport | None":
         """The report of a finished task, None where there is none or it is damaged."""
         try:
             text = _report_path(output, number).read_text(encoding="utf-8")
-            return TaskReport.model_validate(json.loads(text))
-        except (OSError, ValueError, ValidationError):
+            return TaskReport.model_validate(unseal(dict(json.loads(text))))
+        except (OSError, ValueError, TypeError, RecursionError):  # (pydantic's is a ValueError)
             return None
 
-    @staticmethod
-    def load_index(output: Path, number: int, part: str) -> pa.Table | None:
+    def load_index(self, output: Path, part: str) -> pa.Table | None:
         """The task's rows of a part's `index.arrow`, None where they are missing or damaged."""
         try:
-            with pa.OSFile(str(_index_path(output, number, part))) as source:
-                table = pa.ipc.open_file(source).read_all()
-        except (OSError, pa.ArrowInvalid):
+            data = _index_path(output, self.number, part).read_bytes()
+        except OSError:
             return None
-        return table if table.schema == INDEX_SCHEMA else None
+        if xxhash.xxh3_128_hexdigest(data) != self.indexes.get(part):
+            return None
+        return pa.ipc.open_file(data).read_all()
 
 
 def _report_path(output: Path, number: int) -> Path:

@@ -1,5 +1,6 @@
 """`verify`: the manifest against the files."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,13 +9,14 @@ import pyarrow as pa
 import xxhash
 
 from preprocess.errors import WholewordError
+from preprocess.finish import dataset_files
 from preprocess.manifest import Manifest, PartEntry, ShardEntry, read_manifest, write_manifest
 from preprocess.shards import BATCH_ROWS, INDEX_SCHEMA, scan_shard, shard_schema, write_index
 from preprocess.state import writing
 
 
 def verify_dataset(folder: Path) -> Iterator[str]:
-    """Check every shard and every index; yields the name of each file that is right.
+    """Check every file of a dataset; yields the name of each that is right.
 
     Raises:
         WholewordError: at the first file that is wrong, naming it and what is wrong.
@@ -27,6 +29,13 @@ def verify_dataset(folder: Path) -> Iterator[str]:
             yield shard.file
         _verify_totals(folder, name, part, tables)
         yield f"{name}/index.arrow"
+    for file, value in dataset_files(manifest).items():
+        _verify_dataset_file(folder / file, value)
+        yield file
+    for file, checksum in manifest.tokenizer.files.items():
+        if xxhash.xxh3_128_hexdigest(_read(folder / "tokenizer" / file)) != checksum:
+            raise _wrong(folder / "tokenizer" / file, "its checksum is not the manifest's")
+        yield f"tokenizer/{file}"
 
 
 def reindex(folder: Path) -> None:
@@ -74,6 +83,24 @@ def _verify_shard(folder: Path, manifest: Manifest, shard: ShardEntry, number: i
     if (rows, tokens, words) != (shard.rows, shard.tokens, shard.words):
         raise _wrong(path, "its rows, tokens or words are not as many as the manifest says")
     return pa.Table.from_pylist(entries, schema=INDEX_SCHEMA)
+
+
+def _verify_dataset_file(path: Path, expected: object) -> None:
+    try:
+        found = json.loads(_read(path))
+    except (ValueError, RecursionError) as error:
+        raise _wrong(path, f"it cannot be read ({error})") from error
+    if found != expected:
+        raise _wrong(path, "it does not describe these shards")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise _wrong(path, "it is missing") from error
+    except OSError as error:
+        raise _wrong(path, f"it cannot be read ({error.strerror or error})") from error
 
 
 def _map(path: Path, shard: ShardEntry) -> pa.Buffer:

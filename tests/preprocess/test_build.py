@@ -181,6 +181,19 @@ def cut_report(output: Path) -> None:
     path.write_text(path.read_text()[:50])
 
 
+def change_report(output: Path) -> None:
+    path = output / ".build" / "task-00000.json"
+    text = path.read_text()
+    path.write_text(text.replace('"documents": ', '"documents": 1', 1))
+
+
+def damage_index(output: Path) -> None:
+    path = output / ".build" / "task-00000-train.arrow"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
 def cut_index(output: Path) -> None:
     path = output / ".build" / "task-00000-train.arrow"
     path.write_bytes(path.read_bytes()[:100])
@@ -206,6 +219,8 @@ def task_count(output: Path) -> int:
         cut_shard,
         remove_shard,
         cut_report,
+        change_report,
+        damage_index,
         cut_index,
         remove_index,
         leave_temporaries,

@@ -16,7 +16,10 @@ Built = tuple[Path, Manifest]
 
 @pytest.fixture(scope="module")
 def value(built: Built) -> dict[str, Any]:
-    return json.loads((built[0] / "manifest.json").read_text())
+    """Without its checksum, which would refuse every change before it is looked at."""
+    value = json.loads((built[0] / "manifest.json").read_text())
+    del value["xxh3_128"]
+    return value
 
 
 def read(folder: Path, value: object) -> Manifest:
@@ -138,6 +141,6 @@ def test_damaged_bytes_are_read_or_refused(
     damaged = data[:place] + noise + data[place + len(noise) :]
     (folder / "manifest.json").write_bytes(damaged)
     try:
-        read_manifest(folder)
+        assert read_manifest(folder) == built[1]
     except WholewordError as error:
         assert str(error).startswith(f"{folder}/manifest.json: ")

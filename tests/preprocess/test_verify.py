@@ -1,3 +1,4 @@
+import json
 import random
 import shutil
 from collections.abc import Callable
@@ -55,7 +56,10 @@ def test_an_undamaged_dataset_is_right(built: Built) -> None:
     folder, manifest = built
     files = [shard.file for part in manifest.parts.values() for shard in part.shards]
     indexes = [f"{part}/index.arrow" for part in manifest.parts]
-    assert sorted(verify_dataset(folder)) == sorted(files + indexes)
+    others = [f"{part}/{name}" for part in manifest.parts for name in ("state", "dataset_info")]
+    tokenizer = [f"tokenizer/{path.name}" for path in (folder / "tokenizer").iterdir()]
+    others = [*(f"{name}.json" for name in others), "dataset_dict.json", *tokenizer]
+    assert sorted(verify_dataset(folder)) == sorted(files + indexes + others)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -72,6 +76,30 @@ def test_damage_anywhere_is_named(
     named = Path(str(error.value).split(": ")[0])
     assert named in changed
     assert str(error.value).count("\n") == 0
+
+
+def others(folder: Path) -> list[Path]:
+    """Every file that is neither shard nor index."""
+    return sorted(p for p in folder.rglob("*") if p.suffix != ".arrow" and ".build" not in p.parts)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("damage", [flip, truncate, delete])
+def test_damage_to_any_other_file_is_named_or_changes_nothing(
+    built: Built, dataset: Path, damage: Callable[[Path, random.Random], None], seed: int
+) -> None:
+    rng = random.Random(seed)
+    for path in (p for p in others(dataset) if p.is_file()):
+        whole = path.read_bytes()
+        damage(path, rng)
+        for command in ("verify", "describe"):
+            done = support.invoke(command, "--data", dataset)
+            if done.status == 0 and command == "verify":  # in JSON white space means nothing
+                assert json.loads(path.read_bytes()) == json.loads(whole), path
+            elif done.status:
+                done.assert_one_line(str(path))
+        path.write_bytes(whole)
+    assert support.digests(dataset) == support.digests(built[0])
 
 
 @pytest.mark.parametrize("damage", [flip, truncate, delete])

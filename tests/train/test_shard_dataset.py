@@ -1,4 +1,6 @@
+import random
 import resource
+import shutil
 import time
 
 import numpy as np
@@ -108,6 +110,50 @@ def test_a_flipped_byte_is_caught_before_use(shards):
     options = LoaderOptions(micro_batch_size=4, max_length=32)
     with pytest.raises(WholewordError, match="data-00003"):
         list(Loader(dataset, options).steps(Cursor(), 0, 10))
+
+
+def flip(path, rng):
+    data = bytearray(path.read_bytes())
+    data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    path.write_bytes(data)
+
+
+def truncate(path, rng):
+    path.write_bytes(path.read_bytes()[: rng.randrange(path.stat().st_size)])
+
+
+def delete(path, rng):
+    path.unlink()
+
+
+def swap(path, rng):
+    other = rng.choice([p for p in path.parent.rglob("*") if p.is_file() and p != path])
+    mine, theirs = path.read_bytes(), other.read_bytes()
+    path.write_bytes(theirs)
+    other.write_bytes(mine)
+
+
+def all_rows(folder):
+    dataset = ShardDataset(folder, "train")
+    return [dataset.locate(batch).batch.to_pylist() for batch in range(dataset.batches)]
+
+
+@pytest.mark.parametrize("how", [flip, truncate, delete, swap])
+def test_damage_at_random_is_never_used(tmp_path, how):
+    folder = tmp_path / "whole"
+    make_shards(folder, ShardSpec(rows=(9, 9, 0, 5), lengths=(8,)))  # two shards of one size
+    wanted = all_rows(folder)
+    rng = random.Random(6)
+    for number in range(30):
+        copy = shutil.copytree(folder, tmp_path / str(number))
+        train = sorted((copy / "train").iterdir())
+        how(rng.choice([*train, copy / "manifest.json"]), rng)
+        try:
+            found = all_rows(copy)
+        except WholewordError as error:
+            assert str(copy) in str(error) and "\n" not in str(error)
+        else:  # the loader reads neither a stream's head and end nor what is for other libraries
+            assert found == wanted
 
 
 def test_a_full_check_reads_all_at_start(shards):
