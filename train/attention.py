@@ -181,7 +181,9 @@ class _Products(torch.autograd.Function):
         for (for_q, for_k, for_v, g, q, k, v), w in zip(runs, weights, strict=True):
             for_v.copy_(torch.matmul(w.mT, g))
             for_w = torch.matmul(g, v.mT).float()
-            for_scores = torch._softmax_backward_data(for_w, w.float(), -1, torch.float32)
+            # Rounded, the weights of even attention are all too large, or all too small.
+            exact = w.float().div_(w.sum(-1, keepdim=True, dtype=torch.float32))
+            for_scores = torch._softmax_backward_data(for_w, exact, -1, torch.float32)
             for_scores = for_scores.mul_(ctx.scaling).to(q.dtype)
             for_q.copy_(torch.matmul(for_scores, k))
             for_k.copy_(torch.matmul(for_scores.mT, q))
