@@ -85,9 +85,8 @@ def data(tmp_path_factory):
     return runs.make_data(tmp_path_factory.mktemp("elastic") / "shards")
 
 
-def run(data, output, ranks, stage, precision):
-    config = f"ds_configs/zero{stage}.json"
-    options = ("--deepspeed", config, "--precision", precision, "--save-total-limit", "0")
+def run(data, output, ranks, stage):
+    options = ("--deepspeed", f"ds_configs/zero{stage}.json", "--save-total-limit", "0")
     result = runs.run(data, output, ranks, *options)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
@@ -104,9 +103,9 @@ def go_back(output, step):
     (leftover / "mp_rank_00_model_states.pt").write_bytes(b"half")
 
 
-def go_on(data, output, step, ranks, stage, precision="fp32"):
+def go_on(data, output, step, ranks, stage):
     go_back(output, step)
-    said = run(data, output, ranks, stage, precision)
+    said = run(data, output, ranks, stage)
     assert "converts" in said
     assert f"step-{step:08d} (step {step} of {runs.STEPS})" in said
     assert not (output / "checkpoints" / ".writing-universal").exists()
@@ -114,18 +113,9 @@ def go_on(data, output, step, ranks, stage, precision="fp32"):
 
 def test_two_ranks_then_one_then_two(data, tmp_path):
     output = tmp_path / "run"
-    run(data, output, 2, 2, "fp32")
+    run(data, output, 2, 2)
     never_stopped = runs.losses(output)
     go_on(data, output, 2, ranks=1, stage=2)
     np.testing.assert_allclose(runs.losses(output), never_stopped, rtol=1e-6)
     go_on(data, output, 4, ranks=2, stage=1)
     np.testing.assert_allclose(runs.losses(output), never_stopped, rtol=1e-6)
-
-
-def test_bf16_on_one_rank_and_another_stage(data, tmp_path):
-    """bf16 gradients are rounded before ranks add them, so two layouts drift apart a little."""
-    output = tmp_path / "run"
-    run(data, output, 2, 2, "bf16")
-    never_stopped = runs.losses(output)
-    go_on(data, output, 3, ranks=1, stage=3, precision="bf16")
-    np.testing.assert_allclose(runs.losses(output), never_stopped, rtol=2e-4)
