@@ -182,7 +182,8 @@ class _Products(torch.autograd.Function):
             for_v.copy_(torch.matmul(w.mT, g))
             for_w = torch.matmul(g, v.mT).float()
             # Rounded, the weights of even attention are all too large, or all too small.
-            exact = w.float().div_(w.sum(-1, keepdim=True, dtype=torch.float32))
+            exact = w.float()
+            exact = exact / exact.sum(-1, keepdim=True)
             for_scores = torch._softmax_backward_data(for_w, exact, -1, torch.float32)
             for_scores = for_scores.mul_(ctx.scaling).to(q.dtype)
             for_q.copy_(torch.matmul(for_scores, k))
