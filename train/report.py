@@ -96,13 +96,12 @@ class Window:
 
     def add_batch(self, batch: MicroBatch, guesses: Guesses) -> Tensor:
         """Take in this rank's micro-batch; returns its loss, for the watch over it."""
-        pairs = guesses.pair_loss_sum
-        loss_sum = guesses.loss_sum.detach()
-        whole = loss_sum if pairs is None else loss_sum + pairs.detach()
-        parts = [loss_sum, guesses.right.sum(), whole - loss_sum]
+        loss_sum, pairs = guesses.loss_sum.detach(), guesses.pair_loss_sum
+        pair_sum = torch.zeros_like(loss_sum) if pairs is None else pairs.detach()
+        parts = [loss_sum, guesses.right.sum(), pair_sum]
         self._sums += torch.stack([part.double() for part in parts])
         self._flops += self._flops_of(batch)
-        return whole
+        return loss_sum + pair_sum
 
     def add_step(self, totals: Totals, waited: float) -> None:
         """Take in a step's totals over ranks, and this rank's seconds of waiting for data."""
