@@ -19,6 +19,7 @@ from preprocess.errors import WholewordError
 from preprocess.manifest import Manifest, read_manifest
 from preprocess.options import BuildOptions
 from preprocess.plan import Plan, identity, plan_build
+from preprocess.sources import tokenizer_files
 from preprocess.verify import reindex, verify_dataset
 from preprocess.vocabulary import train_vocabulary
 
@@ -118,6 +119,7 @@ def build_shards(
         audit=audit,
     )
     plan = plan_build(options)
+    _warn_of_tokenizers((*options.inputs, *options.validation_inputs, *options.test_inputs))
     if overwrite:
         state.remove_build(plan.output)
     if state.is_finished(plan.output, identity(plan)):
@@ -178,6 +180,7 @@ def train_vocab(
     lowercase: Annotated[bool, typer.Option(help="Lower-case all text (uncased).")] = True,
 ) -> None:
     """Train a BERT WordPiece tokenizer; every Chinese character of the text gets an entry."""
+    _warn_of_tokenizers(tuple(inputs))
     with console.status("training the vocabulary"):
         entries = train_vocabulary(
             tuple(inputs),
@@ -254,6 +257,11 @@ def _run(plan: Plan, quiet: bool) -> tuple[Manifest, Counter[str], dict[str, lis
             rate = f"{done / 1e6 / seconds:.1f} MB/s  {tokens / 1e6 / seconds:.2f} Mtokens/s"
             bar.update(shown, completed=done, rate=rate)
     raise AssertionError("a build ends with a manifest")
+
+
+def _warn_of_tokenizers(patterns: tuple[str, ...]) -> None:
+    for path in tokenizer_files(patterns):
+        warn(f"{path}: left out, for it is a tokenizer's; if it is text, name it with --input")
 
 
 def _warn_of_encodings(encodings: dict[str, list[int]]) -> None:

@@ -21,6 +21,9 @@ from preprocess.manifest import Part
 FORMATS = (".txt", ".jsonl")
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 
+TOKENIZER_FILES = ("vocab.txt", "merges.txt")
+"""Names that look like text; they are a tokenizer's where its configuration lies beside them."""
+
 
 @dataclass(frozen=True)
 class InputFile:
@@ -87,6 +90,25 @@ def find_inputs(patterns: tuple[str, ...], part: Part) -> list[InputFile]:
     return files
 
 
+def tokenizer_files(patterns: tuple[str, ...]) -> list[str]:
+    """What `find_inputs` leaves out of folders: a tokenizer's vocabulary is no text.
+
+    Such a file is taken where it is named itself.
+    """
+    folders = [pattern for pattern in patterns if os.path.isdir(pattern)]  # noqa: PTH112
+    left_out = [path for folder in folders for path in _walk(folder) if _is_tokenizer_file(path)]
+    return sorted({str(path) for path in left_out}.difference(patterns))
+
+
+def _walk(folder: str) -> list[Path]:
+    return [p for p in Path(folder).rglob("*") if p.is_file() and _is_known(p.name)]
+
+
+def _is_tokenizer_file(path: Path) -> bool:
+    beside = ("tokenizer.json", "tokenizer_config.json")
+    return path.name in TOKENIZER_FILES and any((path.parent / name).exists() for name in beside)
+
+
 def _describe(path: str, part: Part) -> InputFile:
     try:
         status = Path(path).stat()
@@ -106,7 +128,7 @@ def _describe(path: str, part: Part) -> InputFile:
 def _expand(pattern: str) -> list[str]:
     path = Path(pattern)
     if os.path.isdir(pattern):  # noqa: PTH112
-        found = [str(p) for p in path.rglob("*") if p.is_file() and _is_known(p.name)]
+        found = [str(p) for p in _walk(pattern) if not _is_tokenizer_file(p)]
         if not found:
             raise WholewordError(
                 f"{pattern}: the folder holds no .txt or .jsonl file (or .gz, .zst of these)"

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+HUB_SECONDS = 10
+"""How long the hub may take to answer."""
+
+
 @dataclass(frozen=True)
 class SpecialTokens:
     """The ids that surround rows, and those that masking must know.
@@ -153,6 +157,20 @@ def has_han(tokenizer_json: str) -> bool:
     return any(is_han(character) for token in vocabulary for character in token)
 
 
+def hub_answers() -> bool:
+    """Whether the Hugging Face hub can be reached, asked once.
+
+    The libraries ask six times a file, for a minute in all, and print each failure.
+    """
+    from huggingface_hub import constants, get_session
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=HUB_SECONDS)
+    except Exception:  # of the network, of the proxy, or offline mode
+        return False
+    return True
+
+
 def _auto_tokenizer(name_or_path: str) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer  # 3 s: only here, never in a worker
     from transformers.utils import logging
@@ -165,7 +183,8 @@ def _auto_tokenizer(name_or_path: str) -> "PreTrainedTokenizerBase":
         )
     logging.set_verbosity_error()
     try:
-        source = AutoTokenizer.from_pretrained(name_or_path)
+        local = looks_local or not hub_answers()
+        source = AutoTokenizer.from_pretrained(name_or_path, local_files_only=local)
     except Exception as error:  # the library raises many kinds for one cause: it is not there
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise WholewordError(

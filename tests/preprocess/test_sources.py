@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from preprocess.errors import WholewordError
-from preprocess.sources import find_inputs, plan_tasks
+from preprocess.sources import find_inputs, plan_tasks, tokenizer_files
 
 
 def test_tasks_cover_the_input_in_order_and_hold_one_part(tmp_path: Path) -> None:
@@ -33,6 +33,19 @@ def test_inputs_are_found_in_order_and_once(tmp_path: Path) -> None:
     patterns = (str(tmp_path / "b.txt"), str(tmp_path / "*"), str(tmp_path))
     found = [Path(file.path).name for file in find_inputs(patterns, "train")]
     assert found == ["b.txt", "a.jsonl.gz", "c.txt.zst"]
+
+
+def test_a_tokenizer_in_a_folder_is_no_text_unless_it_is_named(tmp_path: Path) -> None:
+    for name in ("text.txt", "vocab.txt", "bert/vocab.txt", "bert/tokenizer.json", "bert/a.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    found = [file.path for file in find_inputs((str(tmp_path),), "train")]
+    assert found == [f"{tmp_path}/{name}" for name in ("bert/a.txt", "text.txt", "vocab.txt")]
+    vocabulary = str(tmp_path / "bert" / "vocab.txt")
+    assert tokenizer_files((str(tmp_path),)) == [vocabulary]
+    assert tokenizer_files((str(tmp_path), vocabulary)) == []
+    [named] = find_inputs((vocabulary,), "train")
+    assert named.path == vocabulary
 
 
 def test_unusable_inputs_are_named(tmp_path: Path) -> None:

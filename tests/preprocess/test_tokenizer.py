@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tokenizers import Tokenizer, models
@@ -105,3 +106,16 @@ def test_unusable_tokenizers_are_named(tmp_path: Path, save, problem: str) -> No
 def test_a_name_that_no_hub_can_give(tmp_path: Path) -> None:
     with pytest.raises(WholewordError, match="no-such/model-here: the tokenizer cannot be loaded"):
         load_tokenizer("no-such/model-here")
+
+
+def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def head(url: str, timeout: float) -> None:
+        asked.append(url)
+        raise ConnectionError
+
+    monkeypatch.setattr("huggingface_hub.get_session", lambda: SimpleNamespace(head=head))
+    with pytest.raises(WholewordError, match="nobody/nothing: the tokenizer cannot be loaded"):
+        load_tokenizer("nobody/nothing")
+    assert len(asked) == 1
