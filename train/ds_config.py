@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from preprocess.errors import WholewordError
+from train.ds_keys import leave_out_removed
 from train.options import Options, flag
 
 AUTO = "auto"
@@ -222,6 +223,8 @@ class _Resolver:
     # ------------------------------------------------------------------------- the sections
 
     def check_sections(self) -> None:
+        for name in leave_out_removed(self.config):
+            self.notes.append(f'"{name}" -> left out: it is off, and DeepSpeed no longer has it')
         for name, reason in _REFUSED.items():
             section = self.config.get(name)
             if isinstance(section, dict) and section.get("enabled", True) and section:

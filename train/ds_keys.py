@@ -56,6 +56,23 @@ def check_keys(given: dict[str, Any], resolved: dict[str, Any], file: str) -> No
         DeepSpeedConfig(dict(resolved))
 
 
+def leave_out_removed(config: dict[str, Any]) -> list[str]:
+    """Drop sections that DeepSpeed used to have, where they are off; returns their names.
+
+    DeepSpeed refuses them even so, and files for the Hugging Face Trainer hold some ("amp").
+    """
+    from deepspeed.runtime import config as deepspeed_config
+
+    left_out = []
+    for name in getattr(deepspeed_config, "_REMOVED_TOP_LEVEL_CONFIG_KEYS", ()):
+        section = config.get(name)
+        switch = section.get("enabled") if isinstance(section, dict) else section
+        if switch is False or switch == "auto":
+            del config[name]
+            left_out.append(name)
+    return left_out
+
+
 def _section_names(reader: Any, recorder: Any, asked: set[str]) -> set[str]:
     """Every top-level key that `reader` asks a small configuration for."""
     reader(recorder(train_micro_batch_size_per_gpu=1))
@@ -74,6 +91,9 @@ def _check_names(given: Iterable[str], known: set[str], file: str) -> None:
 @contextlib.contextmanager
 def readable_refusals(config: dict[str, Any], file: str) -> Iterator[None]:
     """Turn what DeepSpeed raises for a configuration into one line that names the key."""
+    from deepspeed.runtime.config import DeepSpeedConfigError
+
+    refusals = (DeepSpeedConfigError, TypeError, ValueError, AssertionError, AttributeError)
     try:
         yield
     except WholewordError:
@@ -83,7 +103,7 @@ def readable_refusals(config: dict[str, Any], file: str) -> Iterator[None]:
         path = _full_path(config, [str(part) for part in first["loc"]])
         cause = "no such key" if first["type"] == "extra_forbidden" else first["msg"]
         raise WholewordError(f'{file}: "{path}": {cause}; compare ds_configs/zero2.json') from error
-    except (TypeError, ValueError, AssertionError, AttributeError, KeyError) as error:
+    except refusals as error:
         cause = " ".join(str(error).split())[:300]
         raise WholewordError(
             f"{file}: DeepSpeed refuses it ({cause}); compare ds_configs/zero2.json"
