@@ -32,7 +32,14 @@ from train.metrics import MetricsLog
 from train.objective import guess
 from train.optimizer import gradient_norm, set_learning_rate
 from train.options import parse
-from train.ranks import meet, quieten, report_defect, report_error
+from train.ranks import (
+    is_lost_rank,
+    meet,
+    quieten,
+    report_defect,
+    report_error,
+    report_lost_rank,
+)
 from train.report import Window, engine_values
 from train.signals import StopRequest
 from train.steps import Totals, pack_seed
@@ -121,8 +128,8 @@ def main(arguments: list[str]) -> int:
         return report_error(f"error: {error}")
     except KeyboardInterrupt:
         return 130
-    except Exception:
-        return report_defect(folder)
+    except Exception as error:
+        return report_lost_rank() if is_lost_rank(error) else report_defect(folder)
 
 
 if __name__ == "__main__":

@@ -141,6 +141,25 @@ def report_error(line: str) -> int:
     return 1
 
 
+def report_lost_rank() -> int:
+    """Say that another rank is gone, and leave it time to say why; returns 1."""
+    line = (
+        "error: the connection to another rank is lost; it says why itself, or it was killed, perhaps "
+        "because memory ran out; run the same command again, it continues from the last checkpoint"
+    )
+    status = report_error(line)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    time.sleep(2 * _FIRST_WORD)  # this rank's end would be the other's; the launcher ends both
+    return status
+
+
+def is_lost_rank(error: Exception) -> bool:
+    """Whether a collective failed because a rank at its other end is gone."""
+    return isinstance(error, torch.distributed.DistError) or (
+        isinstance(error, RuntimeError) and "/gloo/" in str(error)
+    )
+
+
 def report_defect(folder: Path | None) -> int:
     """Write the current exception to a log file and its path on standard error; returns 70.
 
