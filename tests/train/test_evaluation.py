@@ -7,7 +7,7 @@ from torch.nn import functional
 from transformers import BertConfig, BertForMaskedLM
 
 from tests.train.shard_factory import ShardSpec, make_shards
-from train.evaluation import evaluate, token_frequencies
+from train.evaluation import evaluate, in_words, perplexity, token_frequencies
 from train.loader import evaluation_batches
 from train.model import prepare_padded
 from train.ranks import Ranks
@@ -86,3 +86,8 @@ def test_an_interrupted_evaluation_has_no_scores(shards, model):
     batches = evaluation_batches(dataset, options)
     assert evaluate(model, batches, table, ALONE, lambda: True) is None
     assert model.training
+
+
+def test_a_perplexity_for_people_is_short():
+    assert in_words(8046.31) == "8046.3"
+    assert in_words(perplexity(1e9)) == "1.0e+304"

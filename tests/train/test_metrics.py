@@ -1,7 +1,12 @@
 """Metrics files and curves."""
 
 import json
+import sys
+import types
 
+import pytest
+
+from preprocess.errors import WholewordError
 from train.metrics import METRICS, MetricsLog, draw_curves, read_metrics
 
 
@@ -28,3 +33,52 @@ def test_curves_are_drawn_from_whatever_is_there(tmp_path):
     records = [{"step": 1, "kind": "train", "loss": 2.0, "tokens_per_second": 5}]
     (tmp_path / METRICS).write_text("".join(json.dumps(r) + "\n" for r in records))
     assert draw_curves(tmp_path).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("report_to", ["none", "tensorboard"])
+def test_tensorboard_is_written_where_it_is_wanted(tmp_path, report_to):
+    log = MetricsLog(tmp_path, 0, report_to, {})
+    log.write(1, "train", {"loss": 1.0})
+    log.close()
+    assert len(read_metrics(tmp_path / METRICS)) == 1
+    assert (tmp_path / "tensorboard").exists() == (report_to == "tensorboard")
+
+
+class Wandb(types.ModuleType):
+    """What the trainer uses of Weights & Biases."""
+
+    class Error(Exception):
+        pass
+
+    def __init__(self, refusal):
+        super().__init__("wandb")
+        self.refusal, self.logged = refusal, []
+
+    def init(self, **about):
+        if self.refusal:
+            raise self.Error(self.refusal)
+        return self
+
+    def log(self, values, step):
+        self.logged.append((step, values))
+
+    def finish(self):
+        self.logged.append("finished")
+
+
+def test_weights_and_biases_gets_everything(tmp_path, monkeypatch):
+    wandb = Wandb(None)
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    log = MetricsLog(tmp_path, 0, "wandb", {})
+    log.write(3, "train", {"loss": 1.0})
+    log.close()
+    assert wandb.logged == [(3, {"train/loss": 1.0}), "finished"]
+
+
+def test_weights_and_biases_without_a_key_or_missing_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", Wandb("No API key configured.\nmore"))
+    with pytest.raises(WholewordError, match=r"started \(No API key configured\.\); run `wandb"):
+        MetricsLog(tmp_path, 0, "wandb", {})
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(WholewordError, match=r"not installed; pip install wandb$"):
+        MetricsLog(tmp_path, 0, "wandb", {})

@@ -1,8 +1,10 @@
 """Which parameters decay."""
 
+import pytest
 from transformers import BertConfig, BertForMaskedLM, ModernBertConfig, ModernBertForMaskedLM
 
-from train.optimizer import parameter_groups
+from preprocess.errors import WholewordError
+from train.optimizer import enable_checkpointing, parameter_groups
 
 SMALL = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 
@@ -28,3 +30,12 @@ def test_norms_without_bias_do_not_decay_either():
     spared = names(model, parameter_groups(model, 0.1)[1])
     assert any(name.endswith("norm.weight") for name in spared)
     assert not any("embeddings.tok" in name for name in spared)
+
+
+def test_a_model_that_cannot_recompute_is_named():
+    model = BertForMaskedLM(BertConfig(**SMALL))
+    enable_checkpointing(model, "mine")
+    assert any(getattr(layer, "gradient_checkpointing", False) for layer in model.modules())
+    model.supports_gradient_checkpointing = False
+    with pytest.raises(WholewordError, match=r"^mine: BertForMaskedLM cannot recompute .+; leave"):
+        enable_checkpointing(model, "mine")

@@ -5,8 +5,10 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from preprocess.errors import WholewordError
+from train.cli import app
 from train.options import parse, parse_overrides, seconds
 
 
@@ -53,6 +55,44 @@ def test_impossible_command_lines_are_one_line(arguments):
     with pytest.raises(WholewordError) as caught:
         parse(arguments)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["bert-tinny", "bert_base", "Bert-Small", "bert-larg"])
+def test_what_is_almost_a_preset_is_refused_at_once(name):
+    with pytest.raises(WholewordError, match=r"neither a preset nor a folder .*; write bert-"):
+        parse(["--model", name])
+
+
+def test_other_names_of_models_pass(tmp_path, monkeypatch):
+    hub = "bert-base-chinese bert-base-cased roberta-base albert-large deberta-base me/bert-tinny"
+    for name in hub.split():
+        assert parse(["--model", name]).model.model == name
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bert-tinny").mkdir()
+    assert parse(["--model", "bert-tinny"]).model.model == "bert-tinny"
+
+
+def test_a_runs_folder_is_no_model(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(WholewordError, match=r"of a run that has not finished; .*/final$"):
+        parse(["--model", str(tmp_path)])
+    (tmp_path / "final").mkdir()
+    with pytest.raises(WholewordError, match=r"of a run; its model is .*/final$"):
+        parse(["--model", str(tmp_path)])
+    for command in (["evaluate"], ["predict", "-i", "x", "-o", "y"]):
+        result = CliRunner().invoke(app, [*command, "--model", str(tmp_path)])
+        assert "its model is" in str(result.exception)
+
+
+def test_compiling_needs_a_compiler(tmp_path, monkeypatch):
+    for name in ("CXX", "CC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(WholewordError, match=r"^--torch-compile: there is no C\+\+ compiler; .+"):
+        parse(["--torch-compile"])
+    (tmp_path / "g++").write_text("")
+    (tmp_path / "g++").chmod(0o755)
+    assert parse(["--torch-compile"]).optimization.torch_compile
 
 
 def test_masking_probability_and_replacement():

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
@@ -28,8 +30,22 @@ def test_preview_shows_rows_words_and_shares(tmp_path, capsys, layout, pairs):
     assert shown.count("[CLS]") == 2
     assert shown.count("of the dataset") == 2
     assert "chosen" in shown
-    for fate in ("masked", "replaced", "kept"):
+    for fate in ("{masked}", "{replaced→another}", "{kept=}"):
         assert fate in shown
+
+
+def test_masks_show_without_colour(tmp_path, capsys):
+    """Piped output has no colour; rows must tell what was done to which token."""
+    spec = ShardSpec()
+    make_shards(tmp_path, spec)
+    add_tokenizer(tmp_path, spec)
+    preview(tmp_path, 8, LoaderOptions(8, spec.max_length, mlm_probability=(0.5, 0.5)))
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    rows = shown[: shown.index(" chosen")]
+    for mark in (r"\{w\d+\}", r"\{w\d+→w\d+\}", r"\{w\d+=\}"):
+        assert re.search(mark, rows), mark
+    assert re.search(r"(?<![{→w\d])w\d+(?![\d→=}])", rows)  # the others are bare
 
 
 def test_a_missing_tokenizer_is_named(tmp_path):
