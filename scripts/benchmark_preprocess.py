@@ -6,8 +6,9 @@
 The input is repeated up to `--megabytes`. Stages run alone, on one thread, over documents that are
 in memory already, and are timed in the thread's own time. `build_shards` is the whole command in a
 process of its own, start-up, reading and audit included, in wall time; `start_up` is the same for
-one line of text. The peers take documents spread over the input for five seconds each; they get
-lists of str that were made outside the clock. `peers` is jieba and tokenizers one after the other,
+one line of text; `build_memory` is the largest resident size of any of the command's processes. The
+peers take documents spread over the input for five seconds each; they get lists of str that were
+made outside the clock. `peers` is jieba and tokenizers one after the other,
 which is what a build without Wholeword does; without jieba's words it is tokenizers alone.
 """
 
@@ -47,6 +48,13 @@ STAGE_BYTES = 8 << 20
 PEER_SECONDS = 5.0
 BATCH_SIZES = (16, 128, 1024)
 MAX_TOKENS = 510
+# By a small process: what is started begins with the resident size of what starts it.
+MEASURE = """
+import resource, subprocess, sys
+status = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(status)
+"""
 
 
 @dataclass(frozen=True)
@@ -207,15 +215,20 @@ def builds(text: Text, arguments: argparse.Namespace, folder: Path) -> Iterator[
     line = folder / "line.txt"
     line.write_text(text.lines[0], encoding="utf-8")
     build(line, arguments, 1, folder / "warm")  # compiles and caches what is not there yet
-    yield "start_up", Result(build(line, arguments, 1, folder / "line"), "s")
+    yield "start_up", Result(build(line, arguments, 1, folder / "line")[0], "s")
     size = text.file.stat().st_size
-    yield "build_shards", Result(size / build(text.file, arguments, 1, folder / "one"), "bytes/s")
-    seconds = build(text.file, arguments, 2, folder / "two")
+    seconds, memory = build(text.file, arguments, 1, folder / "one")
+    yield "build_shards", Result(size / seconds, "bytes/s")
+    yield "build_memory", Result(memory, "MiB")
+    seconds, memory = build(text.file, arguments, 2, folder / "two")
     yield "build_shards_2_workers", Result(size / seconds, "bytes/s", threads=2)
+    yield "build_memory_2_workers", Result(memory, "MiB", threads=2)
 
 
-def build(path: Path, arguments: argparse.Namespace, workers: int, output: Path) -> float:
-    """Seconds of one run of the command.
+def build(
+    path: Path, arguments: argparse.Namespace, workers: int, output: Path
+) -> tuple[float, float]:
+    """Seconds of one run of the command, and MiB that its largest process held at most.
 
     Raises:
         WholewordError: it failed.
@@ -225,11 +238,14 @@ def build(path: Path, arguments: argparse.Namespace, workers: int, output: Path)
     command += ["--tokenizer", arguments.tokenizer, "--segmenter", arguments.segmenter]
     begin = time.perf_counter()
     finished = subprocess.run(
-        command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+        [sys.executable, "-I", "-c", MEASURE, *command],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
     )
     if finished.returncode:
         raise WholewordError(f"build-shards failed: {finished.stderr.strip()}")
-    return time.perf_counter() - begin
+    return time.perf_counter() - begin, int(finished.stdout) / 1024
 
 
 def report(results: dict[str, Result], spec: SegmenterSpec, text: Text, path: Path | None) -> None:
@@ -252,6 +268,8 @@ def report(results: dict[str, Result], spec: SegmenterSpec, text: Text, path: Pa
             f"build_shards is {ours / combined:.1f} times the peers "
             f"({'jieba + tokenizers' if spec.kind == 'jieba' else 'tokenizers'}), "
             f"and 2 workers are {results['build_shards_2_workers'].value / ours:.2f} times 1",
+            f"the largest process of a build held {results['build_memory'].value:.0f} MiB with one "
+            f"worker, {results['build_memory_2_workers'].value:.0f} MiB with two",
             f"build_shards holds {results['start_up'].value:.1f} s of start-up, most of it imports",
             "segment and jieba are jieba's words, wordpiece is everything else of encode, whatever "
             "the segmenter",
