@@ -60,10 +60,10 @@ def train(run: Run, log: MetricsLog | None) -> bool:
 
     window.clear()
     for step, waited in waits(run.steps()):
-        # One all-reduce of scalars a step. The loss is a mean over the masked tokens of all its
-        # micro-batches and ranks, so the gradient does not depend on how the step is cut.
         # A checkpoint that could not be finished is due again: then every rank hears why.
         due = clock.save_due or run.saver.failed
+        # One all-reduce of scalars a step. The loss is a mean over the masked tokens of all its
+        # micro-batches and ranks, so the gradient does not depend on how the step is cut.
         totals = Totals.over_ranks(ranks, step, stop.asked or clock.over, due, health)
         if totals.broken:
             raise health.error(step.number, run.last_checkpoint)
