@@ -46,6 +46,7 @@ class Health:
             else "the loss or its gradient is not a number"
         )
         return WholewordError(
-            f"step {step}: {cause}; lower --learning-rate or choose another --precision, and "
-            f"continue with --allow-changes ({checkpoint})"
+            f"step {step}: {cause}; lower --learning-rate and continue with --allow-changes, from "
+            "an older --resume-from-checkpoint if it comes back, or begin another run in another "
+            f"--precision ({checkpoint})"
         )

@@ -5,6 +5,7 @@ their lengths. A shard is mapped when one of its record batches is first wanted,
 hashed before its first use, so damage is never used in silence.
 """
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +137,7 @@ class ShardDataset:
 
     def _open_index(self, expected: str) -> ShardIndex:
         path = self._index_path
-        remedy = "run `python -m preprocess verify --reindex`"
+        remedy = f"run `python -m preprocess verify --reindex --data {self.folder}`"
         try:
             with pa.memory_map(str(path)) as source:
                 digest = xxhash.xxh3_128_hexdigest(source.read_buffer())
@@ -144,7 +145,9 @@ class ShardDataset:
                 raise WholewordError(f"{path}: differs from what the manifest says; {remedy}")
             return read_index(path)
         except (OSError, pa.ArrowInvalid) as error:
-            raise WholewordError(f"{path}: cannot be read ({error}); {remedy}") from error
+            number = getattr(error, "errno", None)  # Arrow's own words repeat the path
+            cause = os.strerror(number) if number else error
+            raise WholewordError(f"{path}: cannot be read ({cause}); {remedy}") from error
 
     def _shard_path(self, shard: int) -> Path:
         return self.folder / self._shards[shard].file

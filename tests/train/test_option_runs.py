@@ -147,7 +147,7 @@ REFUSED = {
     "vocabulary": "id 8000 is 'added0' in the model's vocabulary and does not exist in the shards'",
     "on flipped": "data-00000-of-00002.arrow: record batch at byte ",
     "on truncated": "it was truncated or replaced; build the shards again",
-    "on unindexed": "index.arrow: cannot be read",
+    "on unindexed": "index.arrow: cannot be read (No such file or directory); run `python -m",
     "on empty": "empty holds no finished shards; run `python -m preprocess build-shards`",
 }
 
