@@ -1,6 +1,7 @@
 """What a run reports: console lines, metrics.jsonl, TensorBoard, Weights & Biases, curves.png."""
 
 import json
+import math
 import resource
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,9 @@ class MetricsLog:
 
     def write(self, step: int, kind: str, values: dict[str, float]) -> None:
         """Log values of a step; `kind` is "train", "validation" or "run"."""
-        record = {"step": step, "kind": kind} | values
-        self._file.write(json.dumps(record) + "\n")
+        # JSON has no word for what is not a number.
+        finite = {name: v if math.isfinite(v) else None for name, v in values.items()}
+        self._file.write(json.dumps({"step": step, "kind": kind} | finite) + "\n")
         self._file.flush()
         for name, value in values.items():
             if self._board is not None:
@@ -147,6 +149,6 @@ def draw_curves(folder: Path) -> Path:
 def _line(
     axes: Any, records: list[dict[str, Any]], name: str, label: str, marker: str = ""
 ) -> None:
-    points = [(r["step"], r[name]) for r in records if name in r]
+    points = [(r["step"], r[name]) for r in records if r.get(name) is not None]
     if points:
         axes.plot(*zip(*points, strict=True), marker=marker, label=label)

@@ -1,6 +1,7 @@
 """The processes of a run: how they meet, agree on numbers, and part."""
 
 import contextlib
+import ctypes
 import os
 import signal
 import sys
@@ -18,6 +19,8 @@ import torch
 # Else DeepSpeed warns that it has found no accelerator.
 if not torch.accelerator.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
 
 _FIRST_WORD = 15.0  # seconds that other ranks leave rank 0 to report an error that all of them have
 
@@ -85,6 +88,19 @@ def share_processors() -> None:
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // ranks))
 
 
+def keep_freed_memory() -> None:
+    """Let glibc keep what is freed; where there is another C library, do nothing.
+
+    It gives large blocks back to the system, which has to clear them when the next micro-batch
+    asks for them: 4% of a BERT-base step.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the most that it accepts
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(_M_TOP_PAD, 256 << 20)
+
+
 def quieten() -> None:
     """Keep libraries from talking over the run's own account."""
     from transformers.utils import logging
@@ -119,7 +135,9 @@ def meet() -> Iterator[Ranks]:
         deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
         name = get_accelerator().device_name()
         local = int(os.environ["LOCAL_RANK"])
-        if name != "cpu":
+        if name == "cpu":
+            keep_freed_memory()
+        else:
             get_accelerator().set_device(local)
         device = torch.device(name if name == "cpu" else f"{name}:{local}")
         yield Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size(), device)

@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -41,11 +42,14 @@ class Console:
             atexit.register(self._progress.stop)  # an error must not leave the cursor hidden
 
     def say(self, line: str) -> None:
-        """Print a line, above the bar."""
-        if self._progress is not None:
-            self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
-        elif self._first:
-            print(line, flush=True)
+        """Print a line, above the bar; a reader that has gone does not end the run."""
+        try:
+            if self._progress is not None:
+                self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
+            elif self._first:
+                print(line, flush=True)
+        except OSError:  # a broken pipe, a closed terminal: metrics.jsonl has the account
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def advance(self, step: int, values: dict[str, float]) -> None:
         """Show where the run is, and its metrics: on the bar, or as a line."""

@@ -11,7 +11,8 @@ import psutil
 class StopRequest:
     """Remembers that this process was asked to stop; the training loop looks once a step.
 
-    SIGTERM and SIGINT only leave a note, so repeating them is harmless. A signal to the `deepspeed`
+    SIGTERM, SIGINT and SIGHUP (a closed terminal; nohup's ignoring it is kept) only leave a note,
+    so repeating them is harmless. A signal to the `deepspeed`
     command alone never reaches the ranks: it, or the launcher that it started, just ends. A rank
     that has lost either (a process whose parent ends gets another one) stops the same way.
     """
@@ -22,6 +23,8 @@ class StopRequest:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._note)
+            if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+                signal.signal(signal.SIGHUP, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._signal = number

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,8 +134,8 @@ def run_cli(*arguments: str | Path, cwd: Path = REPOSITORY, timeout: float = 120
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
-def invoke(*arguments: str | Path) -> Outcome:
-    """The same in this process, which saves the seconds of importing."""
+def invoke(*arguments: str | Path, app: Callable[[list[str]], Any] = app) -> Outcome:
+    """The same in this process, which saves the seconds of importing; `app` may be train's."""
     output, errors = io.StringIO(), io.StringIO()
     status = 0
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):

@@ -46,6 +46,18 @@ def command(data: Path, output: Path, ranks: int, *options: str) -> list[str]:
     return [*script, "--output-dir", str(output), *COMMON, *options]
 
 
+def start(data: Path, output: Path, ranks: int, *options: str) -> subprocess.Popen[str]:
+    """Begin to run; standard error comes with standard output."""
+    return subprocess.Popen(
+        command(data, output, ranks, *options),
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
 def run(data: Path, output: Path, ranks: int, *options: str) -> subprocess.CompletedProcess[str]:
     """Run to the end."""
     return subprocess.run(

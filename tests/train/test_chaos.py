@@ -1,7 +1,6 @@
 """Real two-rank runs that are killed: the short form of `scripts/chaos.py train`, and its launcher."""
 
 import signal
-import subprocess
 
 import pytest
 
@@ -30,14 +29,7 @@ def test_ranks_stop_when_only_the_deepspeed_command_is_killed(data, tmp_path):
     """They save within a step or two, and say that they stopped once that is done."""
     output = tmp_path / "run"
     options = ("--max-steps", "100000", "--save-steps", "0", "--eval-steps", "0")
-    process = subprocess.Popen(
-        runs.command(data, output, 2, *options),
-        cwd=runs.ROOT,
-        env=runs.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    process = runs.start(data, output, 2, *options)
     seen = []
     for line in process.stdout:
         seen.append(line)

@@ -29,6 +29,16 @@ def test_a_run_that_continues_drops_what_came_after_its_checkpoint(tmp_path):
     assert read_metrics(tmp_path / METRICS) == []
 
 
+def test_what_is_no_number_is_null(tmp_path):
+    log = MetricsLog(tmp_path, 0, "none", {})
+    log.write(1, "train", {"loss": float("nan"), "gradient_norm": float("inf"), "accuracy": 0.5})
+    log.close()
+    text = (tmp_path / METRICS).read_text()
+    assert json.loads(text, parse_constant=pytest.fail)["accuracy"] == 0.5
+    assert text.count("null") == 2
+    assert draw_curves(tmp_path).stat().st_size > 1000
+
+
 def test_curves_are_drawn_from_whatever_is_there(tmp_path):
     records = [{"step": 1, "kind": "train", "loss": 2.0, "tokens_per_second": 5}]
     (tmp_path / METRICS).write_text("".join(json.dumps(r) + "\n" for r in records))

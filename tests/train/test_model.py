@@ -220,6 +220,23 @@ def test_loss_is_an_fp32_sum():
     assert masked_lm_loss(logits[:0], labels[:0]) == 0
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_loss_and_gradient_are_those_of_cross_entropy(dtype):
+    torch.manual_seed(0)
+    logits = (5 * torch.randn(50, 33)).to(dtype).requires_grad_()
+    labels = torch.randint(0, 33, (50,))
+    labels[::7] = IGNORE
+    expected = torch.nn.functional.cross_entropy(
+        logits.float(), labels, ignore_index=IGNORE, reduction="sum"
+    )
+    loss = masked_lm_loss(logits, labels)
+    torch.testing.assert_close(loss, expected)
+    (wanted,) = torch.autograd.grad(expected * 0.37, logits)
+    (found,) = torch.autograd.grad(loss * 0.37, logits)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found, wanted)
+
+
 def test_attention_dropout_is_read_and_not_applied():
     config = copy.deepcopy(CONFIGS["bert"])
     config.attention_probs_dropout_prob = 0.5

@@ -68,14 +68,7 @@ def test_final_model_fills_masks(one):
 def test_stopped_damaged_and_continued_is_bit_equal(data, one):
     """SIGTERM ends with status 0; a damaged checkpoint is skipped; the end is as if never stopped."""
     output = data.parent / "stopped"
-    process = subprocess.Popen(
-        runs.command(data, output, 1),
-        cwd=runs.ROOT,
-        env=runs.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    process = runs.start(data, output, 1)
     seen = []
     for line in process.stdout:
         seen.append(line)
@@ -102,14 +95,7 @@ def test_stopped_damaged_and_continued_is_bit_equal(data, one):
 
 def test_two_ranks_stop_when_their_launcher_is_killed(data):
     output = data.parent / "orphaned"
-    process = subprocess.Popen(
-        runs.command(data, output, 2, "--max-steps", "100000", "--save-steps", "0"),
-        cwd=runs.ROOT,
-        env=runs.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    process = runs.start(data, output, 2, "--max-steps", "100000", "--save-steps", "0")
     seen, launcher = [], None
     for line in process.stdout:
         seen.append(line)

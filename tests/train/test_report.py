@@ -1,11 +1,14 @@
 """What the console shows."""
 
 import io
+import subprocess
+import sys
 
 import pytest
 from rich.console import Console
 from rich.progress import Progress
 
+from tests.train.runs import ROOT
 from train.report import bar_columns, bar_line, train_line
 
 VALUES = {
@@ -35,3 +38,29 @@ def test_the_bar_shows_steps_and_metrics_on_any_terminal(width):
 def test_a_line_says_what_there_is():
     assert "pair loss" not in train_line(VALUES) and "gradient" not in train_line(VALUES)
     assert "pair loss 0.6931" in train_line(VALUES | {"pair_loss": 0.6931})
+
+
+def test_a_reader_that_has_gone_does_not_end_the_run():
+    script = """if True:
+        import sys
+        from train.report import Console
+        console = Console(3, first=True)
+        sys.stdin.read()  # until the reader has gone
+        for step in range(3):
+            console.say("a line")
+        print("not seen either", flush=True)
+        sys.exit(3)
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin and process.stdout and process.stderr
+    process.stdout.close()
+    process.stdin.close()
+    assert process.wait(60) == 3
+    assert "Error" not in process.stderr.read()

@@ -1,0 +1,71 @@
+"""Any command line of `python -m train` ends in success or in one line."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import BertConfig, BertForMaskedLM
+
+from tests.preprocess.support import invoke
+from tests.train import runs
+from train.cli import app
+
+_word = st.one_of(
+    st.text(max_size=8),
+    st.integers(-(10**20), 10**20).map(str),
+    st.floats().map(str),
+    st.sampled_from(["", ".", "/", "auto", "wwm", "span", "x" * 300, "*", "a:b", "\udcff"]),
+)
+_VALUES = {
+    "evaluate": [
+        "--model",
+        "--data",
+        "--part",
+        "--masking",
+        "--mlm-probability",
+        "--seed",
+        "--batch-size",
+    ],
+    "predict": ["--input", "--output", "--model", "--segmenter", "--mlm-probability", "--seed"],
+    "preview": ["--data", "--rows", "--masking", "--mlm-probability", "--seed"],
+}
+
+
+@st.composite
+def _command_lines(draw: st.DrawFn) -> list[str]:
+    command = draw(st.sampled_from(sorted(_VALUES)))
+    words = [command]
+    for option in draw(st.lists(st.sampled_from(_VALUES[command]), max_size=2)):
+        words += [option, draw(_word)]
+    return words + draw(st.sampled_from([[]] * 9 + [["-h"], ["more"], ["--json"]]))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Shards, a tiny model, and a text, where the commands look for them."""
+    folder = tmp_path_factory.mktemp("commands")
+    runs.make_data(folder / "shards")
+    config = BertConfig(
+        vocab_size=8000, hidden_size=8, num_hidden_layers=1, num_attention_heads=1,
+        intermediate_size=8, max_position_embeddings=32,
+    )  # fmt: skip
+    BertForMaskedLM(config).save_pretrained(folder / "model")
+    for file in (folder / "shards" / "tokenizer").iterdir():
+        (folder / "model" / file.name).write_bytes(file.read_bytes())
+    (folder / "in.txt").write_text("天下大势，分久必合。\n")
+    return folder
+
+
+@settings(max_examples=80)
+@given(_command_lines())
+def test_any_command_line_ends_in_success_or_one_line(folder, words):
+    command, *options = words
+    defaults = {"predict": ["--input", "in.txt", "--output", "out.csv"]}.get(command, [])
+    if command != "preview":
+        defaults = [*defaults, "--model", "model"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        done = invoke(command, *defaults, *options, app=app)
+    assert done.status in (0, 1, 2), done
+    assert "Traceback" not in done.errors
+    if done.status == 1:
+        done.assert_one_line()
