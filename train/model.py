@@ -37,7 +37,7 @@ from train.fitting import (
     position_offset,
     readable_errors,
 )
-from train.presets import PRESETS, apply_overrides, preset_config
+from train.presets import PRESETS, apply_overrides, is_folder, preset_config
 
 if TYPE_CHECKING:
     from train.collate import MicroBatch
@@ -95,7 +95,7 @@ def _load_checkpoint(
     name: str, overrides: Mapping[str, object], pairs: bool, trust_remote_code: bool
 ) -> PreTrainedModel:
     """Load configuration and weights; pickled weights only as plain tensors (weights_only)."""
-    if is_path(name) and not Path(name).is_dir():
+    if is_path(name) and not is_folder(Path(name)):
         raise WholewordError(f"{name}: no such folder; {REMEDY}")
     with readable_errors(name):
         config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)

@@ -29,9 +29,9 @@ def check_name(name: str) -> None:
     """
     folder = Path(name)
     final = folder / "final"
-    if final.is_dir() and not (folder / "config.json").exists():
+    if is_folder(final) and not (folder / "config.json").exists():
         raise WholewordError(f"{name}: is the folder of a run; its model is {final}")
-    if (folder / "checkpoints").is_dir() and not (folder / "config.json").exists():
+    if is_folder(folder / "checkpoints") and not (folder / "config.json").exists():
         raise WholewordError(
             f"{name}: is the folder of a run that has not finished; run its command again, then "
             f"its model is {final}"
@@ -42,6 +42,14 @@ def check_name(name: str) -> None:
         raise WholewordError(
             f"--model {name}: neither a preset nor a folder that is here; write {near[0]}"
         )
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether a folder is there; what is too long for a name is none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def preset_config(name: str, vocab_size: int, pad_id: int, max_length: int) -> BertConfig:
