@@ -31,7 +31,7 @@ from train.model import (
 from train.optimizer import enable_checkpointing, keep_gradient_norm, parameter_groups
 from train.options import Options, parse_overrides
 from train.partition import load_partitioned
-from train.ranks import Ranks
+from train.ranks import Ranks, keep_freed_memory
 from train.report import Console
 from train.schedules import Schedule
 from train.shard_dataset import ShardDataset
@@ -318,6 +318,8 @@ def assemble(options: Options, ranks: Ranks) -> Run | None:
         lock=lock,
     )
     resume(run)
+    if ranks.device.type == "cpu":
+        keep_freed_memory()
     if ranks.first:
         run_folder.store_settings(folder, settings)
     return run

@@ -92,7 +92,8 @@ def keep_freed_memory() -> None:
     """Let glibc keep what is freed; where there is another C library, do nothing.
 
     It gives large blocks back to the system, which has to clear them when the next micro-batch
-    asks for them: 4% of a BERT-base step.
+    asks for them: 4% of a BERT-base step. To be called when everything is loaded, so that only what
+    steps need is kept.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -135,9 +136,7 @@ def meet() -> Iterator[Ranks]:
         deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
         name = get_accelerator().device_name()
         local = int(os.environ["LOCAL_RANK"])
-        if name == "cpu":
-            keep_freed_memory()
-        else:
+        if name != "cpu":
             get_accelerator().set_device(local)
         device = torch.device(name if name == "cpu" else f"{name}:{local}")
         yield Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size(), device)

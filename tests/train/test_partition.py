@@ -32,4 +32,4 @@ def test_ranks_hold_their_part_of_the_same_model():
         assert found["packed"] and found["same"] and found["tied"]
         assert found["held"] == pytest.approx(0.5, abs=0.01)
     assert first["grown"] > 0.95, "rank 0 loads it whole, so this measures something"
-    assert second["grown"] < 0.85, "its half, and one parameter at a time"
+    assert second["grown"] < 0.75, "its half, and one parameter at a time"

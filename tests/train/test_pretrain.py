@@ -1,7 +1,6 @@
 """The trainer from the command line: real runs, one rank and several."""
 
 import importlib.machinery
-import os
 import re
 import signal
 import subprocess
@@ -91,23 +90,6 @@ def test_stopped_damaged_and_continued_is_bit_equal(data, one):
     expected, found = weights(one[0]), weights(output)
     for name, value in expected.items():
         assert np.array_equal(found[name], value), name
-
-
-def test_two_ranks_stop_when_their_launcher_is_killed(data):
-    output = data.parent / "orphaned"
-    process = runs.start(data, output, 2, "--max-steps", "100000", "--save-steps", "0")
-    seen, launcher = [], None
-    for line in process.stdout:
-        seen.append(line)
-        if line.startswith("step 3: loss"):
-            rank = int(re.search(r"process (\d+) spawned", "".join(seen)).group(1))
-            launcher = int(Path(f"/proc/{rank}/stat").read_text().rsplit(")", 1)[1].split()[1])
-            break
-    os.kill(launcher, signal.SIGKILL)
-    rest = process.stdout.read()
-    process.wait(60)
-    assert "the launcher is gone" in rest, rest
-    assert list((output / "checkpoints").glob("step-*"))
 
 
 def test_a_finished_run_says_so_and_another_is_refused(data, one):
