@@ -217,8 +217,11 @@ def resume(run: Run) -> None:
         for line in skipped:
             run.console.say(line)
         if found is None:
-            if skipped:
-                run.console.say(f"no whole checkpoint is left in {run.checkpoints}: begins anew")
+            if skipped:  # beginning anew would in time write over them
+                raise WholewordError(
+                    f"{run.checkpoints}: none of its checkpoints can be used; mend what is said "
+                    "above, or give another --output-dir to begin anew"
+                )
             return
     else:
         found = Path(asked)

@@ -140,9 +140,9 @@ _CACHED_SCORES = 128 * 128
 class _Products(torch.autograd.Function):
     """Attention by its definition, with what flash attention keeps in fp32 and in low precision.
 
-    Scores, softmax and their gradients are fp32; products of probabilities and of the scores'
-    gradients are taken in the states' type (Dao et al. 2022, "FlashAttention", algorithms 1
-    and 4). One function for the whole pack writes every row in its place, with no copies to
+    Scores, softmax and its gradient are computed in fp32; products with probabilities and with
+    the scores' gradients are taken in the states' type, as in Dao et al. 2022, "FlashAttention",
+    algorithms 1 and 4, and so are the probabilities' own gradients. One function for the whole pack writes every row in its place, with no copies to
     split and join rows.
     """
 

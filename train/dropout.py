@@ -25,7 +25,7 @@ class QuickDropout(nn.Module):
 
     def __init__(self, p: float) -> None:
         super().__init__()
-        dropped = round(p * _LEVELS)
+        dropped = min(round(p * _LEVELS), _LEVELS - 1)
         self.p = dropped / _LEVELS
         self.least = dropped - _LEVELS // 2  # the least int16 that keeps an element
 

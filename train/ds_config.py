@@ -351,7 +351,8 @@ class _Resolver:
 
         remedy = 'write "AdamW" for "optimizer.type"'
         if kind.lower() not in DEEPSPEED_OPTIMIZERS:
-            if not isinstance(getattr(torch.optim, kind, None), type):
+            found = isinstance(getattr(torch.optim, kind, None), type)
+            if not found or kind in ("Optimizer", "LBFGS", "SparseAdam"):  # no use for this loop
                 raise self.error(f"neither DeepSpeed nor torch has an optimizer {kind!r}", remedy)
         elif self.hardware.device == "cpu" and kind.lower() not in _CPU_OPTIMIZERS:
             raise self.error(f"{kind} has no CPU version", remedy)

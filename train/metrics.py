@@ -84,7 +84,7 @@ def _start_wandb(folder: Path, settings: dict[str, Any]) -> Any:
     try:
         return wandb.init(project="wholeword", name=folder.name, dir=str(folder), config=settings)
     except wandb.Error as error:
-        cause = str(error).strip().splitlines()[0]
+        cause = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise WholewordError(
             f"--report-to wandb: it cannot be started ({cause}); run `wandb login`, or set "
             "WANDB_MODE=offline"

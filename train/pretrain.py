@@ -129,7 +129,7 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        return report_lost_rank() if is_lost_rank(error) else report_defect(folder)
+        return report_lost_rank(error) if is_lost_rank(error) else report_defect(folder)
 
 
 if __name__ == "__main__":

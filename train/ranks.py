@@ -158,11 +158,13 @@ def report_error(line: str) -> int:
     return 1
 
 
-def report_lost_rank() -> int:
+def report_lost_rank(error: Exception) -> int:
     """Say that another rank is gone, and leave it time to say why; returns 1."""
+    cause = next(iter(str(error).splitlines()), type(error).__name__)[:200]
     line = (
-        "error: the connection to another rank is lost; it says why itself, or it was killed, perhaps "
-        "because memory ran out; run the same command again, it continues from the last checkpoint"
+        f"error: the connection to another rank is lost ({cause}); it says why itself, or it was "
+        "killed, perhaps because memory ran out; run the same command again, it continues from "
+        "the last checkpoint"
     )
     status = report_error(line)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -53,6 +53,7 @@ def test_the_seed_repeats_masks_and_evaluation_drops_nothing() -> None:
     assert not torch.equal(second, first)
     assert layer.eval()(states) is states
     assert QuickDropout(0.0)(states) is states
+    assert torch.isfinite(QuickDropout(0.999_999)(states)).all()
 
 
 def test_replaces_every_dropout_of_a_model_and_no_weight() -> None:

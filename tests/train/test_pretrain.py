@@ -91,6 +91,16 @@ def test_stopped_damaged_and_continued_is_bit_equal(data, one):
     for name, value in expected.items():
         assert np.array_equal(found[name], value), name
 
+    (output / "final").rename(output / "elsewhere")
+    saved = sorted((output / "checkpoints").iterdir())
+    for folder in saved:
+        (folder / "progress.json").write_text("{}")
+    result = runs.run(data, output, 1)
+    assert result.returncode == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert "none of its checkpoints can be used" in result.stderr
+    assert sorted((output / "checkpoints").iterdir()) == saved
+
 
 def test_a_finished_run_says_so_and_another_is_refused(data, one):
     again = runs.run(data, one[0], 1)

@@ -30,9 +30,9 @@ def test_the_first_rank_leaves_the_lost_one_time_to_speak(monkeypatch, capsys):
     monkeypatch.setattr(time, "sleep", naps.append)
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
     monkeypatch.setenv("RANK", "0")
-    assert ranks.report_lost_rank() == 1
+    assert ranks.report_lost_rank(RuntimeError("closed by peer")) == 1
     assert capsys.readouterr().err.count("\n") == 1
     assert len(naps) == 1 and naps[0] > ranks._FIRST_WORD
     monkeypatch.setenv("RANK", "1")
-    ranks.report_lost_rank()
+    ranks.report_lost_rank(RuntimeError("closed by peer"))
     assert naps[1] == ranks._FIRST_WORD
