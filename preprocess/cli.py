@@ -11,17 +11,18 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from preprocess import kernels, state
-from preprocess.build import run_build
+from preprocess import kernels
 from preprocess.console import console, warn
 from preprocess.describe import summary, summary_table
 from preprocess.errors import WholewordError
-from preprocess.manifest import Manifest, read_manifest
 from preprocess.options import BuildOptions
-from preprocess.plan import Plan, identity, plan_build
-from preprocess.sources import tokenizer_files
+from preprocess.read.sources import tokenizer_files
+from preprocess.run import state
+from preprocess.run.build import run_build
+from preprocess.run.plan import BuildPlan, identity, plan_build
 from preprocess.verify import reindex, verify_dataset
 from preprocess.vocabulary import train_vocabulary
+from preprocess.write.manifest import Manifest, read_manifest
 
 SAMPLE = "samples/zh"
 NOT_UTF8 = 0.1
@@ -214,7 +215,7 @@ def _parse_size(text: str) -> int | None:
     return int(number) * factor
 
 
-def _announce(plan: Plan) -> None:
+def _announce(plan: BuildPlan) -> None:
     segmenter = plan.segmenter.function or plan.segmenter.kind
     chosen = " (chosen from the vocabulary)" if plan.options.segmenter == "auto" else ""
     workers = min(plan.options.workers, len(plan.tasks))
@@ -228,7 +229,7 @@ def _announce(plan: Plan) -> None:
         console.print(f"[yellow]the compiled encoder cannot be used: {plan.encoder_reason}[/]")
 
 
-def _run(plan: Plan, quiet: bool) -> tuple[Manifest, Counter[str], dict[str, list[int]]]:
+def _run(plan: BuildPlan, quiet: bool) -> tuple[Manifest, Counter[str], dict[str, list[int]]]:
     """Build; the manifest, what was audited, and each file's documents: all, and not UTF-8."""
     audit: Counter[str] = Counter()
     encodings: dict[str, list[int]] = {}

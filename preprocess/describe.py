@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from preprocess.manifest import Manifest
+from preprocess.write.manifest import Manifest
 
 
 def summary_table(manifest: Manifest, title: str) -> Table:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from preprocess.errors import WholewordError
-from preprocess.shards import MAX_LENGTH
+from preprocess.format import MAX_LENGTH
 
 SEPARATORS = ("line", "blank-line", "file")
 ENCODERS = ("auto", "compiled", "reference")

@@ -9,10 +9,11 @@ import pyarrow as pa
 import xxhash
 
 from preprocess.errors import WholewordError
-from preprocess.finish import dataset_files
-from preprocess.manifest import Manifest, PartEntry, ShardEntry, read_manifest, write_manifest
-from preprocess.shards import BATCH_ROWS, INDEX_SCHEMA, scan_shard, shard_schema, write_index
-from preprocess.state import writing
+from preprocess.format import BATCH_ROWS
+from preprocess.run.state import writing
+from preprocess.write.hugging_face import dataset_files
+from preprocess.write.manifest import Manifest, PartEntry, ShardEntry, read_manifest, write_manifest
+from preprocess.write.shards import INDEX_SCHEMA, scan_shard, shard_schema, write_index
 
 
 def verify_dataset(folder: Path) -> Iterator[str]:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from tokenizers import AddedToken
 from tokenizers.implementations import BertWordPieceTokenizer
 
-from preprocess.documents import read_documents
 from preprocess.errors import WholewordError
-from preprocess.sources import Split, find_inputs
-from preprocess.unicode import is_han
+from preprocess.read.documents import read_documents
+from preprocess.read.sources import Split, find_inputs
+from preprocess.read.unicode import is_han
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -20,8 +20,8 @@ sys.path.insert(0, str(ROOT))
 
 from preprocess.errors import WholewordError  # noqa: E402
 from scripts.benchmark_report import Result, shards_folder, show, write_json  # noqa: E402
-from train.loader import Cursor, Loader, LoaderOptions, count_steps  # noqa: E402
-from train.shard_dataset import ShardDataset  # noqa: E402
+from train.data.loader import Cursor, Loader, LoaderOptions, count_steps  # noqa: E402
+from train.data.shard_dataset import ShardDataset  # noqa: E402
 
 SECONDS = 2.0
 

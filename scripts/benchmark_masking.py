@@ -25,7 +25,7 @@ import numpy as np  # noqa: E402
 
 from preprocess.errors import WholewordError  # noqa: E402
 from preprocess.kernels import kernel  # noqa: E402
-from preprocess.unicode import is_han  # noqa: E402
+from preprocess.read.unicode import is_han  # noqa: E402
 from scripts.benchmark_report import (  # noqa: E402
     Result,
     best_rate,
@@ -33,10 +33,10 @@ from scripts.benchmark_report import (  # noqa: E402
     show,
     write_json,
 )
-from train.collate import Collator, count_up, make_buffers, place_row  # noqa: E402
-from train.masking import STRATEGIES, make_masking, settings_array  # noqa: E402
-from train.shard_dataset import ShardDataset  # noqa: E402
-from train.windows import Assembler, LoaderOptions  # noqa: E402
+from train.data.collate import Collator, count_up, make_buffers, place_row  # noqa: E402
+from train.data.masking import STRATEGIES, make_masking, settings_array  # noqa: E402
+from train.data.shard_dataset import ShardDataset  # noqa: E402
+from train.data.windows import Assembler, LoaderOptions  # noqa: E402
 
 PEER_ROWS = 64
 PROBABILITY = 0.15

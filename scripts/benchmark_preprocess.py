@@ -30,18 +30,19 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 import pyarrow as pa  # noqa: E402
 
-from preprocess.compiled.encoder import CompiledEncoder, unsupported_reason  # noqa: E402
-from preprocess.compiled.jieba import JiebaTables, mark_words, score_window  # noqa: E402
-from preprocess.compiled.jieba_tables import load_jieba  # noqa: E402
-from preprocess.compiled.utf8 import decode  # noqa: E402
-from preprocess.encoders import EncodedDocuments, ReferenceEncoder  # noqa: E402
+from preprocess.encode.compiled.encoder import CompiledEncoder, unsupported_reason  # noqa: E402
+from preprocess.encode.compiled.jieba import JiebaTables, mark_words, score_window  # noqa: E402
+from preprocess.encode.compiled.jieba_tables import load_jieba  # noqa: E402
+from preprocess.encode.compiled.utf8 import decode  # noqa: E402
+from preprocess.encode.protocol import EncodedDocuments  # noqa: E402
+from preprocess.encode.reference import ReferenceEncoder  # noqa: E402
+from preprocess.encode.segmenters import SegmenterSpec, jieba_tokenizer, parse_segmenter  # noqa: E402
+from preprocess.encode.tokenizer import has_han, load_backend, load_tokenizer  # noqa: E402
 from preprocess.errors import WholewordError  # noqa: E402
 from preprocess.kernels import kernel  # noqa: E402
-from preprocess.rows import cut_rows  # noqa: E402
-from preprocess.segmenters import SegmenterSpec, jieba_tokenizer, parse_segmenter  # noqa: E402
-from preprocess.shards import Rows, ShardWriter, shard_schema  # noqa: E402
-from preprocess.sources import find_inputs  # noqa: E402
-from preprocess.tokenizer import has_han, load_backend, load_tokenizer  # noqa: E402
+from preprocess.read.sources import find_inputs  # noqa: E402
+from preprocess.write.rows import cut_rows  # noqa: E402
+from preprocess.write.shards import Rows, ShardWriter, shard_schema  # noqa: E402
 from scripts.benchmark_report import Result, best_rate, show, write_json  # noqa: E402
 
 STAGE_BYTES = 8 << 20

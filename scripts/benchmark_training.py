@@ -33,7 +33,7 @@ sys.path[0] = str(ROOT)
 
 import torch  # noqa: E402
 
-from preprocess.manifest import read_manifest  # noqa: E402
+from preprocess.write.manifest import read_manifest  # noqa: E402
 from scripts.benchmark_report import Result, show, write_json  # noqa: E402
 
 BLOCK = 512
@@ -117,7 +117,7 @@ def train_peer(name: str, work: Work) -> dict[str, float]:
         TrainingArguments,
     )
 
-    from train.presets import preset_config
+    from train.model.presets import preset_config
 
     manifest = read_manifest(work.data)
     tokenizer = AutoTokenizer.from_pretrained(work.data / "tokenizer")

@@ -23,13 +23,9 @@ from torch.nn.functional import cross_entropy  # noqa: E402
 
 from scripts.benchmark_report import machine, show  # noqa: E402
 from tests.train.model_zoo import CONFIGS, make_model, make_pack, pad  # noqa: E402
-from train.model import (  # noqa: E402
-    masked_lm_loss,
-    mlm_labels,
-    mlm_logits,
-    model_inputs,
-    prepare_packed,
-)
+from train.model.inputs import mlm_labels, model_inputs  # noqa: E402
+from train.model.loss import masked_lm_loss, mlm_logits  # noqa: E402
+from train.model.packed import prepare_packed  # noqa: E402
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 LENGTHS = [13, 20, 1, 3, 30, 17, 50]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from preprocess.manifest import Manifest
+from preprocess.write.manifest import Manifest
 from tests.preprocess import support
 
 # Kernels compile inside the first example, and the machine may be busy: time says nothing here.

@@ -12,19 +12,27 @@ from rich.table import Table
 from transformers import PreTrainedModel
 
 from preprocess.console import console
+from preprocess.encode.tokenizer import load_tokenizer
 from preprocess.errors import WholewordError
-from preprocess.manifest import read_manifest
-from preprocess.tokenizer import load_tokenizer
-from train import prediction
-from train.evaluation import Scores, evaluate, in_words, perplexity, token_frequencies
-from train.fitting import Vocabulary
-from train.loader import evaluation_batches
-from train.model import can_pack, load_model, prepare_packed, prepare_padded
-from train.presets import check_name
-from train.preview import preview
-from train.ranks import Ranks, quieten
-from train.shard_dataset import ShardDataset
-from train.windows import LoaderOptions
+from preprocess.write.manifest import read_manifest
+from train.data.loader import evaluation_batches
+from train.data.preview import preview
+from train.data.shard_dataset import ShardDataset
+from train.data.windows import LoaderOptions
+from train.engine.process_group import Ranks
+from train.evaluate import prediction
+from train.evaluate.evaluation import (
+    Scores,
+    evaluate,
+    format_perplexity,
+    perplexity,
+    token_frequencies,
+)
+from train.model.load import load_model
+from train.model.packed import can_pack, prepare_packed, prepare_padded
+from train.model.presets import check_name
+from train.model.vocabulary_check import Vocabulary
+from train.report.console import silence_libraries
 
 SHOWN_LINES = 3
 """Lines that predict shows; the file has them all."""
@@ -60,7 +68,7 @@ def evaluate_command(
     as_json: Json = False,
 ) -> None:
     """Loss, perplexity and accuracies of any model on any shards that fit it."""
-    quieten()
+    silence_libraries()
     check_name(model)
     dataset = ShardDataset(data, part)
     if not len(dataset):
@@ -98,7 +106,7 @@ def predict_command(
     as_json: Json = False,
 ) -> None:
     """Mask words in every line of a text and let a model fill them in."""
-    quieten()
+    silence_libraries()
     check_name(model)
     lines = prediction.read_lines(source)
     tokenizer = load_tokenizer(model)
@@ -181,10 +189,10 @@ def _predictions_table(found: list[prediction.Prediction]) -> Table:
     table = Table(
         title="the first lines, masked and filled in", title_justify="left", show_lines=True
     )
-    for column in ("masked", "filled in", "right"):
+    for column in ("masked", "filled in", "correct"):
         table.add_column(column, overflow="fold")
     for line in found:
-        share = f"{line.right} of {line.tokens}"
+        share = f"{line.correct} of {line.tokens}"
         table.add_row(escape(line.masked), escape(line.predicted), share)
     return table
 
@@ -196,7 +204,7 @@ def _scores_table(title: str, scores: Scores) -> Table:
     table.add_column("token frequencies alone", justify="right")
     table.add_row("loss (nats)", f"{scores.loss:.4f}", f"{scores.unigram_loss:.4f}")
     unigram = perplexity(scores.unigram_loss)
-    table.add_row("perplexity", in_words(scores.perplexity), in_words(unigram))
+    table.add_row("perplexity", format_perplexity(scores.perplexity), format_perplexity(unigram))
     table.add_row("masked accuracy", f"{scores.accuracy:.1%}", f"{scores.commonest_share:.1%}")
     table.add_row("whole-word accuracy", f"{scores.word_accuracy:.1%}", "")
     table.add_row("masked tokens", f"{scores.masked:,}", "")

@@ -34,7 +34,7 @@ class ModelOptions:
 
     def __post_init__(self) -> None:
         # A second's import, which readers of this file do not need.
-        from train.presets import check_name
+        from train.model.presets import check_name
 
         check_name(self.model)
 

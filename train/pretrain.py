@@ -24,105 +24,80 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 import torch
 
 from preprocess.errors import WholewordError
-from train.assemble import Run, assemble
-from train.finish import finish
-from train.flops import FlopCounter, peak_flops
-from train.health import Health
-from train.metrics import MetricsLog
-from train.objective import guess
-from train.optimizer import gradient_norm, set_learning_rate
+from train.data.loader import Step
+from train.engine.optimizer import applied_steps, set_learning_rate
+from train.engine.process_group import is_lost_rank, process_group
+from train.engine.totals import StepTotals, pack_seed
+from train.model.forward import forward_micro_batch
 from train.options import parse
-from train.ranks import (
-    is_lost_rank,
-    meet,
-    quieten,
-    report_defect,
-    report_error,
-    report_lost_rank,
-)
-from train.report import Window, engine_values
-from train.signals import StopRequest
-from train.steps import Totals, pack_seed
-from train.timing import Clock, waits
-from train.validation import Validator
+from train.report.console import silence_libraries
+from train.run.failures import report_defect, report_error, report_lost_rank
+from train.run.finish import finish_run
+from train.run.run import Run
+from train.run.setup import set_up
+from train.run.timing import timed
 
 
-def train(run: Run, log: MetricsLog | None) -> bool:
-    """The training loop; returns whether the run is finished, rather than asked to stop."""
-    engine, ranks, options, seed = run.engine, run.ranks, run.options.run, run.loader_options.seed
-    stop, clock, health = StopRequest(), Clock(options), Health(engine)
-    validator = Validator(run, log, stop)
-    window = Window(ranks, FlopCounter(run.model), peak_flops(ranks.device, run.plan.precision))
-    if run.progress.step == 0 and not validator():
-        return False
-    if validator.patience_is_over:  # stopped between its last checkpoint and its final model
-        return True
+def train(run: Run) -> bool:
+    """The training loop; returns whether the run is finished, rather than asked to stop.
 
-    window.clear()
-    for step, waited in waits(run.steps()):
-        # A checkpoint that could not be finished is due again: then every rank hears why.
-        due = clock.save_due or run.saver.failed
-        # One all-reduce of scalars a step. The loss is a mean over the masked tokens of all its
-        # micro-batches and ranks, so the gradient does not depend on how the step is cut.
-        totals = Totals.over_ranks(ranks, step, stop.asked or clock.over, due, health)
-        if totals.broken:
-            raise health.error(step.number, run.last_checkpoint)
-        rate = run.schedule(engine.global_steps - engine.skipped_steps)
-        set_learning_rate(engine, rate)
-        for k, batch in enumerate(step.micro_batches):
-            # Dropout depends on the pack's place in the step, not on the rank that has it.
-            torch.manual_seed(pack_seed(seed, step.number, k * ranks.world_size + ranks.rank))
-            engine.set_gradient_accumulation_boundary(k + 1 == len(step.micro_batches))
-            guesses = guess(engine, run.model, batch, ranks.device, run.static)
-            loss = totals.mean(guesses) * ranks.world_size  # DeepSpeed averages over ranks
-            engine.backward(loss, scale_wrt_gas=False)
-            engine.step()
-            health.observe(window.add_batch(batch, guesses))
-        window.add_step(totals, waited)
+    Whatever is due between two steps stands before the step, and the loop runs once more than
+    there are steps, so the beginning and the end take the same path as the middle.
+    """
+    run.meter.clear()
+    for step, waited in timed(run.steps()):
+        run.meter.add_wait(waited)
+        totals = run.totals(step)
+        run.report_if_due(last=step is None)
+        stop = not run.validate_if_due(last=step is None) or totals.stop
+        finished = step is None or run.patience_is_over
+        run.save_if_due(now=finished or stop or totals.save)
+        if step is None or finished or stop:
+            break
+        train_step(run, step, totals)
+    run.saver.wait()
+    if not finished:
+        reason = run.stop.reason or "the time is over"
+        run.console.say(f"stopped at step {run.progress.step}: {reason}")
+    return finished
 
-        run.advance(step)
-        done, last = run.progress.step, run.progress.step == run.total_steps
-        if done % options.logging_steps == 0 or last:
-            values = window.means() | engine_values(engine, rate, gradient_norm(engine))
-            run.console.advance(done, values)
-            if log:
-                log.write(done, "train", values)
-        if last or (options.eval_steps and done % options.eval_steps == 0):
-            with window.paused():
-                validator()
-            last = last or validator.patience_is_over
-        if (
-            last
-            or totals.stop
-            or totals.save
-            or (options.save_steps and done % options.save_steps == 0)
-        ):
-            with window.paused():
-                run.save(health)
-            clock.saved()
-        if last or totals.stop:
-            run.saver.wait()
-            if not last:
-                run.console.say(f"stopped at step {done}: {stop.reason or 'the time is over'}")
-            return last
-    return True
+
+def train_step(run: Run, step: Step, totals: StepTotals) -> None:
+    """One optimizer step.
+
+    The loss is a mean over the masked tokens of all its micro-batches and ranks, so the gradient
+    does not depend on how the step is cut.
+    """
+    engine, ranks = run.engine, run.ranks
+    set_learning_rate(engine, run.schedule(applied_steps(engine)))
+    for k, batch in enumerate(step.micro_batches):
+        # Dropout depends on the pack's place in the step, not on the rank that has it.
+        pack = k * ranks.world_size + ranks.rank
+        torch.manual_seed(pack_seed(run.loader_options.seed, step.number, pack))
+        engine.set_gradient_accumulation_boundary(k + 1 == len(step.micro_batches))
+        sums = forward_micro_batch(engine, run.model, batch, ranks.device, run.static)
+        loss = totals.mean(sums) * ranks.world_size  # DeepSpeed averages over ranks
+        engine.backward(loss, scale_wrt_gas=False)
+        engine.step()
+        run.health.add_loss(run.meter.add_batch(batch, sums))
+    run.health.observe_step()
+    run.meter.add_step(totals)
+    run.advance(step)
 
 
 def main(arguments: list[str]) -> int:
     """Run a command line; returns the exit status."""
     folder = None
-    quieten()
+    silence_libraries()
     try:
         options = parse(arguments)
         folder = Path(options.run.output_dir)
-        with meet() as ranks:
-            run = assemble(options, ranks)
-            if run is None:
-                return 0
-            log = run.open_log()
-            with run.saver:
-                finished = train(run, log)
-            finish(run, log, finished)
+        with process_group() as ranks:
+            run = set_up(options, ranks)
+            if run is not None:
+                with run.saver:
+                    finished = train(run)
+                finish_run(run, finished)
         return 0
     except WholewordError as error:
         return report_error(f"error: {error}")

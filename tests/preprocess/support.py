@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from preprocess.build import run_build
 from preprocess.cli import app
 from preprocess.console import run_command
-from preprocess.manifest import Manifest
 from preprocess.options import BuildOptions
-from preprocess.plan import plan_build
+from preprocess.run.build import run_build
+from preprocess.run.plan import plan_build
+from preprocess.write.manifest import Manifest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TOKENIZER = str(REPOSITORY / "samples" / "tokenizer")

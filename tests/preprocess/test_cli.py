@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preprocess.cli import _parse_size
-from preprocess.encoders import make_encoder
+from preprocess.encode.encoders import make_encoder
 from preprocess.errors import WholewordError
-from preprocess.manifest import Manifest, read_manifest
+from preprocess.write.manifest import Manifest, read_manifest
 from tests.preprocess import support
 from tests.preprocess.support import invoke, run_cli
 
@@ -299,8 +299,8 @@ def test_any_command_line_ends_in_success_or_one_line(
         defaults += ["--input", "in.txt", "--output", "out"]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)  # whatever a name means, it means it here
-        patch.setattr("preprocess.tasks.make_encoder", _cached_encoder)
-        patch.setattr("preprocess.audit.make_encoder", _cached_encoder)
+        patch.setattr("preprocess.run.tasks.make_encoder", _cached_encoder)
+        patch.setattr("preprocess.encode.audit.make_encoder", _cached_encoder)
         done = invoke(command, *defaults, *options)
     assert done.status in (0, 1, 2), done
     assert "Traceback" not in done.errors

@@ -9,8 +9,8 @@ import pytest
 import xxhash
 
 from preprocess.errors import WholewordError
-from preprocess.manifest import Manifest, read_manifest, write_manifest
 from preprocess.verify import reindex, verify_dataset
+from preprocess.write.manifest import Manifest, read_manifest, write_manifest
 from tests.preprocess import support
 
 Built = tuple[Path, Manifest]

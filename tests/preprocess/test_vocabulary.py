@@ -4,9 +4,9 @@ import pytest
 from tokenizers.implementations import BertWordPieceTokenizer
 from transformers import AutoTokenizer
 
+from preprocess.encode.tokenizer import load_tokenizer
 from preprocess.errors import WholewordError
-from preprocess.tokenizer import load_tokenizer
-from preprocess.unicode import is_han
+from preprocess.read.unicode import is_han
 from preprocess.vocabulary import SPECIAL_TOKENS, train_vocabulary
 from tests.preprocess import support
 

@@ -20,7 +20,7 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from train.collate import MicroBatch
+from train.data.collate import MicroBatch
 
 VOCAB = 60
 CPU = torch.device("cpu")

@@ -18,7 +18,7 @@ from transformers import AutoTokenizer
 from tests.train import runs
 from tests.train.shard_factory import ShardSpec, make_shards
 from train import pretrain
-from train.ranks import meet
+from train.engine.process_group import process_group
 
 ROWS, VOCABULARY, ADDED = (120, 60), 8000, 3
 BATCH = ("--per-device-train-batch-size", "2", "--gradient-accumulation-steps", "3")
@@ -75,9 +75,9 @@ def config(folder: Path, name: str, changes: dict[str, object], stage: int = 2) 
 
 
 def main(folder: Path) -> dict[str, tuple[int, str, str]]:
-    with meet() as ranks:
+    with process_group() as ranks:
         # DeepSpeed remembers the group of processes that it first saw, so all runs share one.
-        pretrain.meet = lambda: contextlib.nullcontext(ranks)
+        pretrain.process_group = lambda: contextlib.nullcontext(ranks)
         return run_all(folder)
 
 

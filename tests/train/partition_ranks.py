@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from transformers import BertConfig, BertForMaskedLM, PretrainedConfig, PreTrainedModel
 
-from train.metrics import parameter_count
-from train.partition import load_partitioned
-from train.ranks import meet
+from train.engine.partition import load_partitioned
+from train.engine.process_group import process_group
+from train.report.meters import parameter_count
 
 
 def make(config: PretrainedConfig) -> PreTrainedModel:
@@ -37,7 +37,7 @@ def main() -> None:
         intermediate_size=2048,
     )
     ids = torch.arange(12)[None]
-    with meet() as ranks, torch.no_grad():
+    with process_group() as ranks, torch.no_grad():
         before = peak()
         settings = {"train_batch_size": 2, "zero_optimization": {"stage": 3}}
         model, packed = load_partitioned(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from preprocess.manifest import (
+from preprocess.write.manifest import (
     Manifest,
     PartEntry,
     SegmenterEntry,
@@ -15,8 +15,8 @@ from preprocess.manifest import (
     TokenizerEntry,
     write_manifest,
 )
-from preprocess.shards import Rows, ShardWriter, shard_name, shard_schema, write_index
-from train.collate import BITS_A, COLUMNS, IDS_A, ROW, TOKENS_A
+from preprocess.write.shards import Rows, ShardWriter, shard_name, shard_schema, write_index
+from train.data.collate import BITS_A, IDS_A, ROW, ROW_COLUMNS, TOKENS_A
 
 PAD, UNK, CLS, SEP, MASK = range(5)
 
@@ -137,7 +137,7 @@ def bit_address(flags: np.ndarray, keep: list[np.ndarray], offset: int = 0) -> i
 def memory_table(rows: Rows, first: int = 0) -> tuple[np.ndarray, list[np.ndarray]]:
     """A collator's table of rows that lie in memory, and what keeps them there."""
     keep = [rows.ids]
-    table = np.zeros((len(rows), COLUMNS), np.int64)
+    table = np.zeros((len(rows), ROW_COLUMNS), np.int64)
     table[:, ROW] = np.arange(first, first + len(rows))
     table[:, IDS_A] = rows.ids.ctypes.data + rows.ids.itemsize * rows.offsets[:-1]
     table[:, BITS_A] = bit_address(rows.word_starts, keep, offset=3) + rows.offsets[:-1]

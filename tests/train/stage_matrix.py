@@ -14,10 +14,10 @@ import deepspeed
 import torch
 from torch import Tensor, nn
 
-from train import checkpoint, elastic
-from train.checkpoint import Progress, Saver
-from train.optimizer import parameter_groups
-from train.ranks import meet
+from train.engine import checkpoint, universal
+from train.engine.checkpoint import RunProgress, Saver
+from train.engine.optimizer import parameter_groups
+from train.engine.process_group import process_group
 
 STAGES = {"fp32": (0, 1, 2, 3), "bf16": (1, 2, 3)}
 STEPS = 4  # before a state moves, and after
@@ -64,8 +64,8 @@ def train(engine: Any, first: int) -> list[float]:
     return [*losses, engine.global_steps]
 
 
-def progress(stage: int) -> Progress:
-    return Progress(
+def progress(stage: int) -> RunProgress:
+    return RunProgress(
         step=STEPS,
         epoch=0,
         cursor={},
@@ -80,7 +80,7 @@ def progress(stage: int) -> Progress:
 
 def main(folder: Path) -> dict[str, list[list[float]]]:
     found = {}
-    with meet() as ranks:
+    with process_group() as ranks:
         for precision, stages in STAGES.items():
             for was in stages:
                 engine, _ = start(was, precision)
@@ -92,7 +92,7 @@ def main(folder: Path) -> dict[str, list[list[float]]]:
                 expected = train(engine, STEPS)
                 for now in set(stages) - {was}:
                     engine, model = start(now, precision)
-                    elastic.load(engine, model, saved, side, (was, now), ranks)
+                    universal.load(engine, model, saved, side, (was, now), ranks)
                     moved = train(engine, STEPS)
                     found[f"{precision} {was} -> {now}"] = [moved, expected]
                 assert [path.name for path in side.iterdir()] == [saved.name]

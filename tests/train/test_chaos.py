@@ -6,7 +6,7 @@ import pytest
 
 from scripts.chaos import run_rounds, train_scenario
 from tests.train import runs
-from train import checkpoint
+from train.engine import checkpoint
 
 
 @pytest.fixture(scope="module")

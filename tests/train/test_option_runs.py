@@ -11,8 +11,8 @@ from transformers import AutoModelForMaskedLM
 
 from tests.train import runs
 from tests.train.option_runs import ADDED, SCHEDULES, VOCABULARY
-from train.checkpoint import find_damage
-from train.schedules import Schedule
+from train.engine.checkpoint import find_damage
+from train.engine.schedules import Schedule
 
 
 @pytest.fixture(scope="module")

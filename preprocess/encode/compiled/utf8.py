@@ -1,0 +1,61 @@
+"""UTF-8: decoding in kernels, and the repair of text that is not UTF-8."""
+
+import numpy as np
+
+from preprocess.encode.compiled.integers import signed
+from preprocess.encode.compiled.unmanaged import unmanaged
+from preprocess.kernels import kernel
+
+BYTES_OF_CHARACTER = np.repeat([1, 2, 3, 4], [0x80, 0x780, 0xF800, 0x100000])
+"""What each code point takes in UTF-8, int64 `[0x110000]`."""
+
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+@unmanaged
+@kernel
+def decode(data: np.ndarray, position: int) -> tuple[int, int]:
+    """The code point at a byte position, and the position of the next one.
+
+    Args:
+        data: uint8 `[bytes]`, valid UTF-8 (RFC 3629).
+        position: index of a first byte.
+    """
+    lead = signed(data[position])
+    if lead < 0x80:
+        return lead, position + 1
+    second = signed(data[position + 1]) & 0x3F
+    if lead < 0xE0:
+        return (lead & 0x1F) << 6 | second, position + 2
+    third = signed(data[position + 2]) & 0x3F
+    if lead < 0xF0:
+        return (lead & 0x0F) << 12 | second << 6 | third, position + 3
+    fourth = signed(data[position + 3]) & 0x3F
+    return (lead & 0x07) << 18 | second << 12 | third << 6 | fourth, position + 4
+
+
+@unmanaged
+@kernel
+def previous(data: np.ndarray, position: int) -> int:
+    """The position of the first byte of the character that ends before `position`.
+
+    Args:
+        data: uint8 `[bytes]`, valid UTF-8.
+        position: above 0, index of a first byte or the end of the data.
+    """
+    position -= 1
+    while data[position] & 0xC0 == 0x80:
+        position -= 1
+    return position
+
+
+def replace_invalid(data: bytes) -> tuple[bytes, int]:
+    """What Python's `errors="replace"` makes of bytes, as UTF-8, and how often it replaced.
+
+    It is meant for chunks that pyarrow found to be invalid. U+FFFD characters that were in the text
+    already are not counted: their bytes cannot be part of anything that is replaced, because 0xEF
+    never continues a character.
+    """
+    text = data.decode("utf-8", errors="replace")
+    kept = data.count(_REPLACEMENT.encode())
+    return text.encode(), text.count(_REPLACEMENT) - kept

@@ -1,0 +1,170 @@
+"""Where words begin in a document: jieba, spaces, a function of the user's, or the tokenizer."""
+
+import importlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from preprocess.errors import WholewordError
+from preprocess.kernels import cache_folder
+from preprocess.read.unicode import is_han
+
+if TYPE_CHECKING:
+    import jieba
+
+KINDS = ("jieba", "whitespace", "none", "custom")
+
+
+@dataclass(frozen=True)
+class SegmenterSpec:
+    """Which segmenter, as plain data that travels to workers."""
+
+    kind: str
+    """One of `KINDS`."""
+    function: str = ""
+    """`package.module:function`, a `str -> list[str]`, for `custom`."""
+    user_dicts: tuple[str, ...] = ()
+    """Paths of jieba user dictionaries, in the order in which they are loaded."""
+    hmm: bool = True
+    """Whether jieba guesses words that its dictionary lacks."""
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """One document, cut into words."""
+
+    text: str
+    """What is tokenized: the document, less the marks between words (`whitespace`)."""
+    starts: frozenset[int] | None
+    """Indices of the characters that begin a word; None where pre-tokens are the words."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """What was repaired, by reason."""
+
+
+Segmenter = Callable[[str], Segmentation]
+
+
+def parse_segmenter(name: str, user_dicts: tuple[str, ...], hmm: bool) -> SegmenterSpec:
+    """The spec for a `--segmenter` value other than `auto`.
+
+    Raises:
+        WholewordError: the name is unknown, or a dictionary is missing or malformed.
+    """
+    if name in KINDS and name != "custom":
+        spec = SegmenterSpec(name, user_dicts=user_dicts, hmm=hmm)
+    elif ":" in name:
+        spec = SegmenterSpec("custom", function=name)
+        _import_function(name)
+    else:
+        raise WholewordError(
+            f"--segmenter {name}: unknown; use auto, jieba, whitespace, none, or "
+            "package.module:function"
+        )
+    if spec.kind != "jieba" and (user_dicts or not hmm):
+        raise WholewordError(
+            f"--segmenter {name}: --user-dict and --no-hmm belong to jieba; leave them out or use "
+            "--segmenter jieba"
+        )
+    for path in user_dicts:
+        _check_user_dict(path)
+    return spec
+
+
+def make_segmenter(spec: SegmenterSpec) -> Segmenter:
+    """The function that a spec names."""
+    if spec.kind == "jieba":
+        tokenizer = jieba_tokenizer(spec.user_dicts)
+        return lambda text: _from_pieces(text, tokenizer.lcut(text, HMM=spec.hmm))
+    if spec.kind == "custom":
+        function = _import_function(spec.function)
+        return lambda text: _from_pieces(text, _call(spec.function, function, text))
+    return _whitespace if spec.kind == "whitespace" else _pre_tokens
+
+
+def jieba_tokenizer(user_dicts: tuple[str, ...]) -> "jieba.Tokenizer":
+    """A private jieba: its default dictionary, then the user's, its cache in our folder."""
+    import logging
+
+    import jieba
+
+    jieba.setLogLevel(logging.WARNING)
+    tokenizer = jieba.Tokenizer()
+    tokenizer.tmp_dir = str(cache_folder("jieba"))
+    tokenizer.initialize()
+    for path in user_dicts:
+        tokenizer.load_userdict(path)
+    return tokenizer
+
+
+def _call(name: str, function: Callable[[str], list[str]], text: str) -> list[str]:
+    try:
+        pieces = list(function(text))
+    except Exception as error:  # the user's code may raise anything
+        raise WholewordError(
+            f"--segmenter {name}: raised {type(error).__name__} ({error}) for the document that "
+            f"begins with {text[:20]!r}; mend the function"
+        ) from error
+    if not all(isinstance(piece, str) for piece in pieces):
+        raise WholewordError(f"--segmenter {name}: must return a list of str; mend the function")
+    return pieces
+
+
+def _from_pieces(text: str, pieces: list[str]) -> Segmentation:
+    if "".join(pieces) != text:
+        return Segmentation(text, None, {"segmenter_did_not_join": 1})
+    starts = set()
+    position = 0
+    for piece in pieces:
+        starts.add(position)
+        position += len(piece)
+    return Segmentation(text, frozenset(starts))
+
+
+def _pre_tokens(text: str) -> Segmentation:
+    return Segmentation(text, None)
+
+
+def _whitespace(text: str) -> Segmentation:
+    """Words are what white space separates; spaces between two Han characters are dropped."""
+    runs = re.findall(r"\s+|\S+", text)
+    kept: list[str] = []
+    starts = set()
+    length = 0
+    for index, run in enumerate(runs):
+        if not run.isspace():
+            starts.add(length)
+        elif 0 < index < len(runs) - 1 and _is_mark(runs[index - 1], run, runs[index + 1]):
+            continue
+        kept.append(run)
+        length += len(run)
+    return Segmentation("".join(kept), frozenset(starts))
+
+
+def _is_mark(before: str, space: str, after: str) -> bool:
+    return not space.strip(" ") and is_han(before[-1]) and is_han(after[0])
+
+
+def _import_function(name: str) -> Callable[[str], list[str]]:
+    module, _, attribute = name.partition(":")
+    try:
+        function = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # the module is the user's
+        raise WholewordError(
+            f"--segmenter {name}: cannot be imported ({error}); name an importable "
+            "package.module:function"
+        ) from error
+    if not callable(function):
+        raise WholewordError(f"--segmenter {name}: not a function; it must take a str")
+    return function
+
+
+def _check_user_dict(path: str) -> None:
+    """Jieba takes any line of UTF-8, and fails on other files without saying what to do."""
+    try:
+        Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise WholewordError(f"{path}: no such file; check --user-dict") from error
+    except (OSError, ValueError) as error:
+        raise WholewordError(f"{path}: cannot be read as UTF-8 ({error})") from error

@@ -1,0 +1,1 @@
+"""A build: its plan, its tasks, where they run, and what survives a kill."""

@@ -1,0 +1,87 @@
+"""`build-shards`: run the tasks of a plan, then finish.
+
+What is finished is never lost: a task's shards get their names when they are whole, its report
+(`.build/task-N.json`) is written last, and the manifest is written when every task has one. The
+same command therefore continues a build that was killed, from the first task without a report.
+"""
+
+import shutil
+from collections.abc import Iterator
+from functools import partial
+
+import pyarrow as pa
+import xxhash
+
+from preprocess.errors import WholewordError
+from preprocess.read.sources import Task
+from preprocess.run import state
+from preprocess.run.engines import run_tasks
+from preprocess.run.finalize import finalize_dataset
+from preprocess.run.plan import BuildPlan, identity, worker_spec
+from preprocess.run.state import TaskReport
+from preprocess.run.tasks import TaskProgress, TaskRun
+from preprocess.write.manifest import Manifest, write_manifest
+from preprocess.write.shards import shard_name
+
+
+def run_build(plan: BuildPlan) -> Iterator[TaskProgress | Manifest]:
+    """Run the tasks that have no report yet, then finish; yields progress, at last the manifest.
+
+    Raises:
+        WholewordError: another build is at work here, the input cannot be read, the output cannot
+            be written, or no text was found.
+    """
+    with state.locked(plan.output), state.writing(plan.output):
+        _prepare(plan)
+        reports = {task.number: report for task in plan.tasks if (report := _load(plan, task))}
+        yield TaskProgress(sum(task.bytes for task in plan.tasks if task.number in reports), 0)
+        todo = [task for task in plan.tasks if task.number not in reports]
+        make_run = partial(TaskRun, worker_spec(plan))
+        lists = plan.encoder != "compiled"  # their libraries make a list a document, in one piece
+        for event in run_tasks(make_run, todo, plan.options.workers, holds_lock=lists):
+            if isinstance(event, TaskReport):
+                reports[event.number] = event
+            else:
+                yield event
+        yield _finish(plan, [reports[task.number] for task in plan.tasks])
+
+
+def _prepare(plan: BuildPlan) -> None:
+    state.write_plan(plan.output, identity(plan))  # first: it says whose folder this is
+    for part in plan.parts:
+        (plan.output / part).mkdir(exist_ok=True)
+        for torn in (plan.output / part).glob(".*.tmp"):
+            torn.unlink()
+
+
+def _load(plan: BuildPlan, task: Task) -> TaskReport | None:
+    """The report of a task that an earlier run finished, if its shards are still what it says."""
+    report = TaskReport.load(plan.output, task.number)
+    if report is None or set(report.parts) != set(plan.parts):
+        return None
+    for name, part in report.parts.items():
+        path = plan.output / name / shard_name(task.number, len(plan.tasks))
+        if not path.is_file() or path.stat().st_size != part.bytes:
+            return None
+        with pa.memory_map(str(path)) as shard:
+            if xxhash.xxh3_128_hexdigest(shard.read_buffer()) != part.xxh3_128:
+                return None
+        index = report.load_index(plan.output, name)
+        if index is None or sum(index["rows"].to_pylist()) != part.rows:
+            return None
+    return report
+
+
+def _finish(plan: BuildPlan, reports: list[TaskReport]) -> Manifest:
+    if not sum(report.parts["train"].rows for report in reports):
+        for part in plan.parts:
+            shutil.rmtree(plan.output / part)
+        state.clear(plan.output, keep=("lock",))
+        raise WholewordError(
+            f"{', '.join(plan.options.inputs)}: no document with text was left for training; check "
+            "that the input is UTF-8 text, --document-separator and --validation-fraction"
+        )
+    manifest = finalize_dataset(plan, reports)
+    write_manifest(plan.output, manifest)
+    state.clear(plan.output, keep=("lock", "plan.json"))
+    return manifest

@@ -1,0 +1,229 @@
+"""The build's own state, `.build/` in the output folder: lock, plan, reports of finished tasks.
+
+Readers of shards never look at it. A task's report is written after its shards have their names, so
+a report is the proof that they are whole; after the build only the plan and the lock remain.
+"""
+
+import fcntl
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import xxhash
+from pydantic import BaseModel, ConfigDict
+
+from preprocess.errors import WholewordError
+from preprocess.format import PARTS
+from preprocess.write.manifest import FILE
+from preprocess.write.shards import INDEX_SCHEMA, publish, seal, unseal, write_json
+
+STATE = ".build"
+_DATASET_FILES = (FILE, "dataset_dict.json", "tokenizer", *PARTS)
+
+
+class PartReport(BaseModel):
+    """What one task wrote into one part."""
+
+    model_config = ConfigDict(extra="forbid")
+    TOTALS: ClassVar = ("documents", "rows", "tokens", "words", "unknown")
+
+    documents: int = 0
+    rows: int = 0
+    tokens: int = 0
+    words: int = 0
+    unknown: int = 0
+    bytes: int = 0
+    xxh3_128: str = ""
+    length_histogram: dict[int, int] = {}
+
+
+class TaskReport(BaseModel):
+    """What one task wrote: the proof that its shards are whole."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    number: int
+    parts: dict[str, PartReport]
+    counts: dict[str, int]
+    indexes: dict[str, str] = {}
+    """xxh3-128 of the file with each part's rows of the index."""
+
+    def save(self, output: Path, indexes: dict[str, pa.Table]) -> None:
+        """Write the index tables, then the report."""
+        for part, table in indexes.items():
+            path = _index_path(output, self.number, part)
+            temporary = path.with_suffix(".tmp")
+            with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, INDEX_SCHEMA) as w:
+                w.write_table(table)
+            self.indexes[part] = xxhash.xxh3_128_hexdigest(temporary.read_bytes())
+            publish(temporary, path)
+        write_json(_report_path(output, self.number), seal(self.model_dump(mode="json")))
+
+    @staticmethod
+    def load(output: Path, number: int) -> "TaskReport | None":
+        """The report of a finished task, None where there is none or it is damaged."""
+        try:
+            text = _report_path(output, number).read_text(encoding="utf-8")
+            return TaskReport.model_validate(unseal(dict(json.loads(text))))
+        except (OSError, ValueError, TypeError, RecursionError):  # (pydantic's is a ValueError)
+            return None
+
+    def load_index(self, output: Path, part: str) -> pa.Table | None:
+        """The task's rows of a part's `index.arrow`, None where they are missing or damaged."""
+        try:
+            data = _index_path(output, self.number, part).read_bytes()
+        except OSError:
+            return None
+        if xxhash.xxh3_128_hexdigest(data) != self.indexes.get(part):
+            return None
+        return pa.ipc.open_file(data).read_all()
+
+
+def _report_path(output: Path, number: int) -> Path:
+    return output / STATE / f"task-{number:05d}.json"
+
+
+def _index_path(output: Path, number: int, part: str) -> Path:
+    return output / STATE / f"task-{number:05d}-{part}.arrow"
+
+
+@contextmanager
+def locked(output: Path) -> Iterator[None]:
+    """Keep two builds out of one folder; the system frees the lock of a process that died."""
+    try:
+        (output / STATE).mkdir(parents=True, exist_ok=True)
+        lock = (output / STATE / "lock").open("w")
+    except OSError as error:
+        raise WholewordError(
+            f"{output}: cannot be written ({error.strerror}); name another --output"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise WholewordError(
+                f"{output}: another build is writing here; wait for it, or name another --output"
+            ) from error
+        yield
+
+
+@contextmanager
+def writing(output: Path) -> Iterator[None]:
+    """Turn what writing can raise (disk full, no permission) into one line with the remedy."""
+    try:
+        yield
+    except OSError as error:  # reading the input has errors of its own
+        raise WholewordError(
+            f"{output}: cannot be written ({error.strerror or error}); make room and run the same "
+            "command again (what is finished is kept)"
+        ) from error
+
+
+def is_finished(output: Path, identity: dict[str, Any]) -> bool:
+    """Whether the output folder holds this very build, whole.
+
+    Raises:
+        WholewordError: the folder holds something else, or a build of other options or inputs.
+    """
+    if not os.path.lexists(output):  # (pathlib's raises where a name is too long)
+        return False
+    if not output.is_dir():
+        raise WholewordError(f"{output}: is a file; name a folder with --output")
+    state = output / STATE / "plan.json"
+    if not state.exists():
+        if {path.name for path in output.iterdir()} <= {STATE}:
+            return False  # an empty folder, or killed before the plan was written
+        raise WholewordError(
+            f"{output}: holds something that is not a build of shards; name another --output"
+        )
+    found, wanted = _read_plan(output), json.loads(json.dumps(identity))
+    if found != wanted and (_holds_work(output) or _foreign_files(output)):
+        changed = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
+        raise WholewordError(
+            f"{output}: holds shards built with other {', '.join(changed)}; name another --output, "
+            "or build anew with --overwrite"
+        )
+    return (output / FILE).exists()
+
+
+def _read_plan(output: Path) -> dict[str, Any]:
+    path = output / STATE / "plan.json"
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise WholewordError(f"{path}: cannot be read ({error}); use --overwrite") from error
+
+
+def _holds_work(output: Path) -> bool:
+    """Whether a task was finished: a build that failed before has nothing to lose."""
+    return (output / FILE).exists() or any((output / STATE).glob("task-*.json"))
+
+
+def remove_build(output: Path) -> None:
+    """Remove what a build wrote, and nothing else (`--overwrite`).
+
+    Raises:
+        WholewordError: the folder holds anything that no build writes.
+    """
+    if not os.path.isdir(output):  # noqa: PTH112
+        return
+    foreign = _foreign_files(output)
+    if foreign or (any(output.iterdir()) and not (output / STATE).is_dir()):
+        what = f" ({min(foreign)})" if foreign else ""
+        raise WholewordError(
+            f"{output}: holds something that is not a build of shards{what}, which --overwrite "
+            "does not remove; name another --output"
+        )
+    with locked(output):
+        _remove_files(output)
+
+
+def _remove_files(output: Path) -> None:
+    for name in _DATASET_FILES:
+        path = output / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    for torn in output.glob(".*.tmp"):
+        torn.unlink()
+    clear(output, keep=("lock",))  # removing the lock would let two builds in
+
+
+def _foreign_files(output: Path) -> set[str]:
+    """What no build writes: in the folder, and among the shards (`cache-*` is the datasets library's)."""
+    ours = {STATE, *_DATASET_FILES, *(f".{name}.tmp" for name in _DATASET_FILES)}
+    foreign = {path.name for path in output.iterdir()} - ours
+    shards = re.compile(
+        r"\.?(data-\d+-of-\d+\.arrow|index\.arrow|(state|dataset_info)\.json)(\.tmp)?|cache-.*"
+    )
+    for part in PARTS:
+        if (output / part).is_dir():
+            names = (path.name for path in (output / part).iterdir())
+            foreign |= {f"{part}/{name}" for name in names if not shards.fullmatch(name)}
+    return foreign
+
+
+def write_plan(output: Path, identity: dict[str, Any]) -> None:
+    """Record what is being built, so that another build into this folder is refused.
+
+    What a build of another plan left is removed: `is_finished` lets only one without work pass.
+    """
+    if (output / STATE / "plan.json").exists() and _read_plan(output) != json.loads(
+        json.dumps(identity)
+    ):
+        _remove_files(output)
+    write_json(output / STATE / "plan.json", identity)
+
+
+def clear(output: Path, keep: tuple[str, ...]) -> None:
+    """Remove the state's files but those to keep."""
+    for path in (output / STATE).iterdir():
+        if path.name not in keep:
+            path.unlink()

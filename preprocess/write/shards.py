@@ -1,0 +1,318 @@
+"""Shards: Arrow IPC streams of rows, and the index that opens them at any record batch.
+
+IPC streams have no footer, so finding the batches of a cold shard means reading all their headers.
+`index.arrow` (an IPC file with a row per record batch) says where each batch is, what its bytes
+hash to, and how long every row is; it is derived data, which `rebuild_index` makes again.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+
+from preprocess.format import BATCH_ROWS
+
+_SEAL = "xxh3_128"
+
+INDEX_SCHEMA = pa.schema(
+    [
+        ("shard", pa.int32()),
+        ("offset", pa.int64()),
+        ("bytes", pa.int64()),
+        ("rows", pa.int32()),
+        ("xxh3_64", pa.uint64()),
+        ("lengths", pa.large_list(pa.uint16())),
+    ]
+)
+
+
+def shard_schema(id_dtype: np.dtype) -> pa.Schema:
+    """The columns of a shard; `id_dtype` is uint16 or uint32."""
+    return pa.schema(
+        [
+            ("input_ids", pa.list_(pa.from_numpy_dtype(id_dtype))),
+            ("word_starts", pa.list_(pa.bool_())),
+            ("sentence_starts", pa.list_(pa.bool_())),
+            ("document", pa.int64()),
+        ]
+    )
+
+
+def shard_name(number: int, total: int) -> str:
+    """`data-00003-of-00012.arrow`, as the datasets library names them."""
+    return f"data-{number:05d}-of-{total:05d}.arrow"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows to be written, flat."""
+
+    ids: np.ndarray
+    """uint16 or uint32 `[tokens]`."""
+    word_starts: np.ndarray
+    """bool `[tokens]`."""
+    sentence_starts: np.ndarray
+    """bool `[tokens]`."""
+    offsets: np.ndarray
+    """int64 `[rows + 1]`; offsets[0] may be above 0 in a slice."""
+    documents: np.ndarray
+    """int64 `[rows]`."""
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    def slice(self, begin: int, end: int) -> "Rows":
+        """Rows `[begin, end)`, without a copy."""
+        first, last = self.offsets[begin], self.offsets[end]
+        return Rows(
+            self.ids[first:last],
+            self.word_starts[first:last],
+            self.sentence_starts[first:last],
+            self.offsets[begin : end + 1] - first,
+            self.documents[begin:end],
+        )
+
+    @staticmethod
+    def concatenate(parts: list["Rows"]) -> "Rows":
+        """All rows of several, in order."""
+        lengths = np.concatenate([np.diff(part.offsets) for part in parts])
+        return Rows(
+            np.concatenate([part.ids for part in parts]),
+            np.concatenate([part.word_starts for part in parts]),
+            np.concatenate([part.sentence_starts for part in parts]),
+            np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            np.concatenate([part.documents for part in parts]),
+        )
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """Where the record batches of one part are; arrays have one entry a batch but `lengths`."""
+
+    shard: np.ndarray
+    """int32, the shard's number."""
+    offset: np.ndarray
+    """int64, where the batch's message begins in the shard's file."""
+    bytes: np.ndarray
+    """int64, of the message, metadata and body."""
+    rows: np.ndarray
+    """int32."""
+    xxh3_64: np.ndarray
+    """uint64, of those bytes."""
+    lengths: np.ndarray
+    """uint16 `[rows of the part]`, tokens of each row without special tokens."""
+
+
+class ShardWriter:
+    """Writes one shard: a temporary file that gets its name only when it is whole.
+
+    Use as a context manager; an exception inside removes the temporary file. After the block,
+    `report` says what the shard holds and `index` its rows of `index.arrow`.
+    """
+
+    def __init__(self, path: Path, number: int, schema: pa.Schema) -> None:
+        self._path = path
+        self._temporary = path.with_name(f".{path.name}.tmp")
+        self._number = number
+        self._schema = schema
+        self._pending: list[Rows] = []
+        self._pending_rows = 0
+        self._index: list[dict[str, object]] = []
+        self._hash = xxhash.xxh3_128()
+        self.rows = self.tokens = self.words = self.bytes = 0
+        self.xxh3_128 = ""
+
+    def __enter__(self) -> "ShardWriter":
+        self._file = self._temporary.open("wb")
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, self._schema):
+            pass
+        whole = sink.getvalue()
+        self._end_of_stream = whole[-8:].to_pybytes()
+        self._put(whole[:-8])
+        return self
+
+    def write(self, rows: Rows) -> None:
+        """Append rows; full record batches go to the file at once."""
+        self._pending.append(rows)
+        self._pending_rows += len(rows)
+        if self._pending_rows >= BATCH_ROWS:
+            self._flush(whole_batches_only=True)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self._flush(whole_batches_only=False)
+                self._put(pa.py_buffer(self._end_of_stream))
+                self._file.flush()
+                os.fsync(self._file.fileno())
+        finally:
+            self._file.close()
+            if kind is not None:
+                self._temporary.unlink(missing_ok=True)
+        if kind is None:
+            self._temporary.replace(self._path)
+            self.xxh3_128 = self._hash.hexdigest()
+
+    @property
+    def index(self) -> pa.Table:
+        """This shard's rows of `index.arrow`."""
+        return pa.Table.from_pylist(self._index, schema=INDEX_SCHEMA)
+
+    def _flush(self, whole_batches_only: bool) -> None:
+        if not self._pending_rows:
+            return
+        rows = Rows.concatenate(self._pending)
+        end = len(rows) // BATCH_ROWS * BATCH_ROWS if whole_batches_only else len(rows)
+        for begin in range(0, end, BATCH_ROWS):
+            self._write_batch(rows.slice(begin, min(begin + BATCH_ROWS, end)))
+        self._pending = [rows.slice(end, len(rows))] if end < len(rows) else []
+        self._pending_rows = len(rows) - end
+
+    def _write_batch(self, rows: Rows) -> None:
+        message = record_batch(rows, self._schema).serialize()
+        lengths = np.diff(rows.offsets).astype(np.uint16)
+        self._index.append(
+            {
+                "shard": self._number,
+                "offset": self.bytes,
+                "bytes": message.size,
+                "rows": len(rows),
+                "xxh3_64": xxhash.xxh3_64_intdigest(message),
+                "lengths": lengths,
+            }
+        )
+        self.rows += len(rows)
+        self.tokens += len(rows.ids)
+        self.words += int(np.count_nonzero(rows.word_starts))
+        self._put(message)
+
+    def _put(self, data: pa.Buffer) -> None:
+        self._file.write(data)
+        self._hash.update(data)
+        self.bytes += data.size
+
+
+def record_batch(rows: Rows, schema: pa.Schema) -> pa.RecordBatch:
+    """One record batch of a shard from flat rows (offsets[0] must be 0)."""
+    offsets = pa.array(rows.offsets.astype(np.int32))
+    columns = [
+        pa.ListArray.from_arrays(offsets, pa.array(values))
+        for values in (rows.ids, rows.word_starts, rows.sentence_starts)
+    ]
+    return pa.RecordBatch.from_arrays([*columns, pa.array(rows.documents)], schema=schema)
+
+
+def open_batch(data: pa.Buffer, offset: int, size: int, schema: pa.Schema) -> pa.RecordBatch:
+    """The record batch whose message lies at `data[offset : offset + size]`, without a copy."""
+    return pa.ipc.read_record_batch(pa.ipc.read_message(data.slice(offset, size)), schema)
+
+
+def scan_shard(data: pa.Buffer, number: int) -> Iterator[tuple[dict[str, object], pa.RecordBatch]]:
+    """Every record batch of a shard with its row of the index, read without the index.
+
+    Raises:
+        pa.ArrowInvalid, OSError: the stream is malformed or ends early.
+    """
+    source = pa.BufferReader(data)
+    schema = pa.ipc.read_schema(source)
+    while True:
+        begin = source.tell()
+        try:
+            message = pa.ipc.read_message(source)
+        except EOFError:
+            if data.size - begin != 8:  # a whole stream ends with its 8-byte mark
+                raise pa.ArrowInvalid("the stream has no end mark") from None
+            return
+        end = source.tell()
+        batch = pa.ipc.read_record_batch(message, schema)
+        yield (
+            {
+                "shard": number,
+                "offset": begin,
+                "bytes": end - begin,
+                "rows": batch.num_rows,
+                "xxh3_64": xxhash.xxh3_64_intdigest(data.slice(begin, end - begin)),
+                "lengths": np.diff(batch.column(0).offsets.to_numpy()).astype(np.uint16),
+            },
+            batch,
+        )
+
+
+def write_index(path: Path, tables: list[pa.Table]) -> str:
+    """Write `index.arrow` from the shards' tables, in order; returns its xxh3-128."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, INDEX_SCHEMA) as writer:
+        for table in tables:
+            writer.write_table(table)
+    digest = xxhash.xxh3_128(temporary.read_bytes()).hexdigest()
+    publish(temporary, path)
+    return digest
+
+
+def read_index(path: Path) -> ShardIndex:
+    """Read `index.arrow`; only the row lengths take memory that grows with the rows.
+
+    Raises:
+        OSError, pa.ArrowInvalid: missing or malformed.
+    """
+    with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
+        batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+        columns = {
+            name: np.concatenate(
+                [batch.column(name).to_numpy(zero_copy_only=False) for batch in batches]
+                or [np.empty(0, INDEX_SCHEMA.field(name).type.to_pandas_dtype())]
+            )
+            for name in ("shard", "offset", "bytes", "rows", "xxh3_64")
+        }
+        lengths = [batch.column("lengths").flatten().to_numpy() for batch in batches]
+        return ShardIndex(
+            **columns, lengths=np.concatenate([*lengths, np.empty(0, np.uint16)]).astype(np.uint16)
+        )
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON so that the file is whole or absent."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    publish(temporary, path)
+
+
+def seal(value: dict[str, Any]) -> dict[str, Any]:
+    """Add a checksum of a JSON object to it: a flipped digit would be used in silence otherwise."""
+    return {**value, _SEAL: _checksum(value)}
+
+
+def unseal(value: dict[str, Any]) -> dict[str, Any]:
+    """The object without its checksum, if it has one.
+
+    Raises:
+        ValueError: the checksum is not that of the rest.
+    """
+    rest = {key: inner for key, inner in value.items() if key != _SEAL}
+    if _SEAL in value and value[_SEAL] != _checksum(rest):
+        raise ValueError("it was damaged or changed")
+    return rest
+
+
+def _checksum(value: dict[str, Any]) -> str:
+    return xxhash.xxh3_128_hexdigest(json.dumps(value, sort_keys=True).encode())
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Give a finished file its name: its bytes are on disk before the name is."""
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,138 @@
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import xxhash
+
+from preprocess.format import BATCH_ROWS
+from preprocess.write.shards import (
+    INDEX_SCHEMA,
+    Rows,
+    ShardWriter,
+    open_batch,
+    read_index,
+    scan_shard,
+    shard_name,
+    shard_schema,
+    write_index,
+    write_json,
+)
+
+SCHEMA = shard_schema(np.dtype(np.uint16))
+
+
+def random_rows(count: int, seed: int = 0) -> Rows:
+    rng = np.random.default_rng(seed)
+    offsets = np.concatenate([[0], np.cumsum(rng.integers(1, 30, count))]).astype(np.int64)
+    tokens = int(offsets[-1])
+    return Rows(
+        rng.integers(0, 60_000, tokens).astype(np.uint16),
+        rng.random(tokens) < 0.5,
+        rng.random(tokens) < 0.2,
+        offsets,
+        np.sort(rng.integers(0, 1 << 40, count)),
+    )
+
+
+def write(path: Path, pieces: list[Rows], number: int = 0) -> ShardWriter:
+    with ShardWriter(path, number, SCHEMA) as writer:
+        for piece in pieces:
+            writer.write(piece)
+    return writer
+
+
+def assert_rows(batch: pa.RecordBatch, rows: Rows) -> None:
+    for name, values in (
+        ("input_ids", rows.ids),
+        ("word_starts", rows.word_starts),
+        ("sentence_starts", rows.sentence_starts),
+    ):
+        found = batch.column(name)
+        assert np.array_equal(found.flatten().to_numpy(zero_copy_only=False), values)
+        assert np.array_equal(np.diff(found.offsets), np.diff(rows.offsets))
+    assert np.array_equal(batch.column("document"), rows.documents)
+
+
+@pytest.mark.parametrize("sizes", [[1], [BATCH_ROWS], [5000, 0, 1, 4000], [3] * 40, [9000]])
+def test_rows_come_back_by_index_and_by_scan(tmp_path: Path, sizes: list[int]) -> None:
+    pieces = [random_rows(size, seed) for seed, size in enumerate(sizes)]
+    rows = Rows.concatenate(pieces)
+    path = tmp_path / shard_name(0, 1)
+    writer = write(path, pieces)
+    write_index(tmp_path / "index.arrow", [writer.index])
+    index = read_index(tmp_path / "index.arrow")
+    assert index.rows[:-1].tolist() == [BATCH_ROWS] * (len(index.rows) - 1)
+    assert index.rows.sum() == len(rows)
+    assert np.array_equal(index.lengths, np.diff(rows.offsets))
+    with pa.memory_map(str(path)) as source:
+        data = source.read_buffer()
+    scanned = list(scan_shard(data, 0))
+    assert pa.Table.from_pylist([entry for entry, _ in scanned], INDEX_SCHEMA) == writer.index
+    for k, (_, batch) in enumerate(scanned):
+        expected = rows.slice(k * BATCH_ROWS, min((k + 1) * BATCH_ROWS, len(rows)))
+        assert_rows(batch, expected)
+        begin, size = int(index.offset[k]), int(index.bytes[k])
+        assert_rows(open_batch(data, begin, size, SCHEMA), expected)
+        assert xxhash.xxh3_64_intdigest(data.slice(begin, size)) == index.xxh3_64[k]
+    assert pa.ipc.open_stream(data).read_all().num_rows == len(rows)  # a whole stream
+
+
+def test_the_writer_knows_what_it_wrote(tmp_path: Path) -> None:
+    rows = random_rows(5000)
+    writer = write(tmp_path / "shard", [rows])
+    data = (tmp_path / "shard").read_bytes()
+    assert writer.bytes == len(data)
+    assert writer.xxh3_128 == xxhash.xxh3_128_hexdigest(data)
+    assert (writer.rows, writer.tokens) == (5000, len(rows.ids))
+    assert writer.words == rows.word_starts.sum()
+
+
+def test_bytes_do_not_depend_on_how_rows_arrive(tmp_path: Path) -> None:
+    rows = random_rows(10_000)
+    write(tmp_path / "a", [rows])
+    cuts = [0, 1, 100, 4096, 4097, 9000, 10_000]
+    write(tmp_path / "b", [rows.slice(b, e) for b, e in pairwise(cuts)])
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_an_empty_shard_is_a_stream_without_batches(tmp_path: Path) -> None:
+    writer = write(tmp_path / "shard", [])
+    data = pa.py_buffer((tmp_path / "shard").read_bytes())
+    assert pa.ipc.open_stream(data).read_all() == SCHEMA.empty_table()
+    assert list(scan_shard(data, 0)) == []
+    write_index(tmp_path / "index.arrow", [writer.index])
+    index = read_index(tmp_path / "index.arrow")
+    assert len(index.rows) == len(index.lengths) == 0
+    assert index.lengths.dtype == np.uint16
+    write_index(tmp_path / "none.arrow", [])
+    assert len(read_index(tmp_path / "none.arrow").rows) == 0
+
+
+def test_a_shard_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
+    class Stop(Exception):
+        pass
+
+    with pytest.raises(Stop), ShardWriter(tmp_path / "shard", 0, SCHEMA) as writer:
+        writer.write(random_rows(5000))
+        assert [path.name for path in tmp_path.iterdir()] == [".shard.tmp"]
+        raise Stop
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_torn_shard_is_no_shard(tmp_path: Path) -> None:
+    write(tmp_path / "shard", [random_rows(5000)])
+    data = (tmp_path / "shard").read_bytes()
+    for size in (len(data) - 8, len(data) - 1, len(data) // 2, 100, 3, 0):
+        with pytest.raises((OSError, pa.ArrowInvalid)):
+            list(scan_shard(pa.py_buffer(data[:size]), 0))
+
+
+def test_json_replaces_only_when_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    write_json(path, {"a": "中"})
+    before = path.read_bytes()
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+    assert path.read_bytes() == before

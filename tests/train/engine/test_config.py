@@ -1,0 +1,228 @@
+"""Resolving DeepSpeed configurations, pure: no DeepSpeed is started."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from preprocess.errors import WholewordError
+from train.engine.config import Hardware, make_engine_plan, read_config
+from train.options import parse
+
+CPU = Hardware("cpu", bf16=True, fused_adam=False)
+OLD_CPU = Hardware("cpu", bf16=False, fused_adam=False)
+GPU = Hardware("cuda", bf16=True, fused_adam=True)
+CONFIGS = sorted((Path(__file__).parents[3] / "ds_configs").glob("*.json"))
+
+
+def plan(config, *arguments, world_size=2, hardware=CPU):
+    return make_engine_plan(config, parse(list(arguments)), world_size, hardware)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("hardware", [CPU, GPU], ids=["cpu", "gpu"])
+def test_every_shipped_file_resolves_and_deepspeed_takes_it(path, hardware):
+    from deepspeed.runtime.config import DeepSpeedConfig
+
+    made = plan(read_config(str(path)), "--learning-rate", "0.003", hardware=hardware, world_size=1)
+    assert '"auto"' not in json.dumps(made.config)
+    assert made.config["optimizer"]["params"]["lr"] == 0.003
+    assert DeepSpeedConfig(made.config).train_batch_size == 8
+    offloads = "offload_optimizer" in made.config["zero_optimization"]
+    assert offloads == ("offload" in path.stem and hardware is GPU)
+
+
+def test_precision_falls_back_on_a_cpu_and_says_so():
+    config = {"fp16": {"enabled": True}}
+    assert plan(config, hardware=GPU).precision == "fp16"
+    assert plan(config, hardware=CPU).precision == "bf16"
+    made = plan(config, hardware=OLD_CPU)
+    assert made.precision == "fp32"
+    assert "fp16 -> fp32: this CPU computes neither fp16 nor bf16" in made.notes
+    assert made.config["fp16"] == {"enabled": False}
+
+
+def test_precision_of_the_command_line():
+    config = {"fp16": {"enabled": "auto"}, "bf16": {"enabled": "auto"}}
+    assert plan(config, hardware=GPU).precision == "fp16"
+    assert plan(config, "--precision", "bf16", hardware=GPU).config["bf16"]["enabled"] is True
+    assert plan(config, "--precision", "fp32").precision == "fp32"
+    assert plan({"fp16": {"enabled": False}, "bf16": {"enabled": False}}).precision == "fp32"
+    assert plan({"bfloat16": {"enabled": True}}).precision == "bf16"
+
+
+def test_bf16_without_zero_becomes_stage_1():
+    made = plan({"zero_optimization": {"stage": 0}}, "--precision", "bf16")
+    assert made.stage == made.config["zero_optimization"]["stage"] == 1
+    assert any(note.startswith("ZeRO 0 -> 1") for note in made.notes)
+    assert plan({}, "--precision", "fp32").stage == 0
+
+
+def test_offload_is_off_on_a_cpu():
+    config = {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}
+    made = plan(config)
+    assert "offload_optimizer" not in made.config["zero_optimization"]
+    assert any(note.startswith("offload_optimizer -> off") for note in made.notes)
+    assert "offload_optimizer" in plan(config, hardware=GPU).config["zero_optimization"]
+
+
+def test_global_batch_size_derives_the_accumulation():
+    arguments = ("--per-device-train-batch-size", "4", "--global-batch-size", "32")
+    for world_size, accumulation in ((1, 8), (2, 4), (8, 1)):
+        made = plan({}, *arguments, world_size=world_size)
+        assert made.accumulation == accumulation
+        assert made.config["train_batch_size"] == 32
+    assert plan({"train_batch_size": 64}, world_size=2).accumulation == 4
+
+
+TRAINER_FILE = {
+    "fp16": {"enabled": "auto", "loss_scale": 0},
+    "bf16": {"enabled": "auto"},
+    "optimizer": {
+        "type": "AdamW",
+        "params": {"lr": "auto", "betas": "auto", "eps": "auto", "weight_decay": "auto"},
+    },
+    "scheduler": {
+        "type": "WarmupDecayLR",
+        "params": {
+            "warmup_min_lr": "auto",
+            "warmup_max_lr": "auto",
+            "warmup_num_steps": "auto",
+            "total_num_steps": "auto",
+        },
+    },
+    "zero_optimization": {
+        "stage": 3,
+        "sub_group_size": 1e9,
+        "reduce_bucket_size": "auto",
+        "stage3_prefetch_bucket_size": "auto",
+        "stage3_param_persistence_threshold": "auto",
+        "offload_param": {"device": "none"},
+    },
+    "gradient_accumulation_steps": "auto",
+    "gradient_clipping": "auto",
+    "train_batch_size": "auto",
+    "train_micro_batch_size_per_gpu": "auto",
+    "steps_per_print": 2000,
+    "wall_clock_breakdown": False,
+    "activation_checkpointing": {"partition_activations": "auto"},
+}
+
+
+def test_a_file_for_the_trainer_loads():
+    made = plan(TRAINER_FILE, "--warmup-ratio", "0.1", "--gradient-accumulation-steps", "3")
+    assert (made.schedule, made.warmup_steps, made.stage) == ("linear", None, 3)
+    assert made.config["train_batch_size"] == 8 * 3 * 2
+    assert "scheduler" not in made.config
+    assert "offload" not in " ".join(made.notes)
+    assert '"activation_checkpointing.partition_activations"' in " ".join(made.notes)
+
+
+CONFLICTS = [
+    ({"train_micro_batch_size_per_gpu": 4}, ["--per-device-train-batch-size", "8"], "4", "8"),
+    ({"gradient_clipping": 0.5}, ["--max-grad-norm", "1.0"], "0.5", "1.0"),
+    ({"optimizer": {"params": {"lr": 1e-3}}}, ["--learning-rate", "0.0001"], "0.001", "0.0001"),
+    ({"bf16": {"enabled": True}}, ["--precision", "fp16"], "bf16", "fp16"),
+    ({"train_batch_size": 32}, ["--global-batch-size", "64"], "32", "64"),
+    (
+        {"scheduler": {"type": "WarmupLR"}},
+        ["--lr-scheduler-type", "linear"],
+        "constant",
+        "linear",
+    ),
+    (
+        {"scheduler": {"type": "WarmupLR", "params": {"warmup_num_steps": 7}}},
+        ["--warmup-ratio", "0.2"],
+        "7",
+        "0.2",
+    ),
+    (
+        {"train_batch_size": 32},
+        ["--gradient-accumulation-steps", "3"],
+        "x 2 micro-batches",
+        "x 3",
+    ),
+]
+
+
+@pytest.mark.parametrize(("config", "arguments", "ours", "theirs"), CONFLICTS)
+def test_two_meanings_are_an_error_that_shows_both(config, arguments, ours, theirs):
+    with pytest.raises(WholewordError) as caught:
+        plan(config, *arguments)
+    assert ours in str(caught.value) and theirs in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_files_value_holds_where_the_command_line_is_silent():
+    made = plan({"optimizer": {"params": {"lr": 5e-4}}, "gradient_clipping": 0.5})
+    assert made.learning_rate == 5e-4
+    assert made.config["gradient_clipping"] == 0.5
+
+
+IMPOSSIBLE = [
+    {"zero_optimization": {"stage": 4}},
+    {"zero_optimization": []},
+    {"fp16": {"enabled": True}, "bf16": {"enabled": True}},
+    {"fp16": {"enabled": 1}},
+    {"optimizer": {"type": "Lamb"}},
+    {"optimizer": {"params": {"lr": "fast"}}},
+    {"scheduler": {"type": "OneCycle"}},
+    {"train_batch_size": 5},
+    {"gradient_clipping": -1},
+    {"data_efficiency": {"enabled": True}},
+]
+
+
+@pytest.mark.parametrize("config", IMPOSSIBLE, ids=json.dumps)
+def test_impossible_values_are_one_line(config):
+    with pytest.raises(WholewordError, match=r"^ds_configs/zero2.json: .+; .+$"):
+        plan(config)
+
+
+def test_missing_and_malformed_files(tmp_path):
+    with pytest.raises(WholewordError, match=r"nothing\.json: no such DeepSpeed configuration"):
+        read_config(str(tmp_path / "nothing.json"))
+    for content in ("{", "[1]", ""):
+        (tmp_path / "bad.json").write_text(content)
+        with pytest.raises(WholewordError, match=r"bad\.json: .+; .+"):
+            read_config(str(tmp_path / "bad.json"))
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 70) | st.floats() | st.sampled_from(["auto", "x"]),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(["enabled", "type", "stage", "params", "lr", "device"]),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=5,
+)
+KEYS = st.sampled_from(
+    [
+        "fp16",
+        "bf16",
+        "zero_optimization",
+        "optimizer",
+        "scheduler",
+        "train_batch_size",
+        "gradient_clipping",
+        "train_micro_batch_size_per_gpu",
+        "gradient_accumulation_steps",
+    ]
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(KEYS, VALUES, max_size=4))
+def test_any_json_is_resolved_or_refused_in_one_line(config):
+    try:
+        made = plan(config)
+    except WholewordError as error:
+        assert "\n" not in str(error)
+    else:
+        assert made.accumulation >= 1

@@ -1,0 +1,94 @@
+"""Misspelt keys of a DeepSpeed configuration."""
+
+import json
+
+import pytest
+
+from preprocess.errors import WholewordError
+from tests.train.engine.test_config import CPU, TRAINER_FILE
+from train.engine.config import ROOT, make_engine_plan, read_config
+from train.engine.keys import check_keys
+from train.options import parse
+
+# From DeepSpeed's documentation and from files that people give to the Trainer.
+OTHER_SECTIONS = {
+    "_comment": "what this file is for",
+    "steps_per_print": 100,
+    "wall_clock_breakdown": False,
+    "zero_allow_untested_optimizer": True,
+    "activation_checkpointing": {"partition_activations": False},
+    "flops_profiler": {"enabled": False},
+    "aio": {"block_size": 1048576},
+    "tensorboard": {"enabled": False},
+    "csv_monitor": {"enabled": False},
+    "comms_logger": {"enabled": False},
+    "communication_data_type": "fp32",
+    "prescale_gradients": False,
+    "data_types": {"grad_accum_dtype": "fp32"},
+    "checkpoint": {"use_node_local_storage": False},
+    "elasticity": {"enabled": False},
+    "amp": {"enabled": "auto", "opt_level": "auto"},
+    "autotuning": {"enabled": False},
+    "memory_breakdown": False,
+    "dump_state": False,
+    "sparse_gradients": False,
+    "gradient_predivide_factor": 1.0,
+    "compile": {"deepcompile": False},
+    "sequence_parallel_size": 1,
+    "bfloat16": {"enabled": "auto"},
+}
+
+
+def check(config):
+    plan = make_engine_plan(config, parse([]), 1, CPU)
+    check_keys(config, plan.config, "mine.json")
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "ds_configs").glob("*.json")), ids=lambda f: f.name)
+def test_our_files_have_known_keys(file):
+    check(read_config(str(file)))
+
+
+@pytest.mark.parametrize("key", OTHER_SECTIONS)
+def test_keys_that_people_use_are_known(key):
+    check({key: OTHER_SECTIONS[key]})
+
+
+def test_what_deepspeed_has_removed_is_refused_where_it_is_on():
+    with pytest.raises(WholewordError, match=r"^mine\.json: DeepSpeed refuses it \(.*removed"):
+        check({"amp": {"enabled": True}})
+
+
+def test_a_file_for_the_trainer_has_known_keys():
+    check(TRAINER_FILE)
+
+
+@pytest.mark.parametrize(
+    ("key", "near"),
+    [
+        ("zero_optimisation", 'write "zero_optimization"'),
+        ("zero", "remove it"),
+        ("optimiser", 'write "optimizer"'),
+        ("gradient_clip", 'write "gradient_clipping"'),
+        ("train_batch_sise", 'write "train_batch_size"'),
+        ("nonsense", "remove it"),
+    ],
+)
+def test_a_misspelt_key_is_named_with_the_nearest(key, near):
+    with pytest.raises(WholewordError) as caught:
+        check({key: {}})
+    assert str(caught.value) == f'mine.json: DeepSpeed knows no key "{key}" here; {near}'
+
+
+@pytest.mark.parametrize(
+    ("config", "path"),
+    [
+        ({"zero_optimization": {"stage": 2, "stagee": 2}}, "zero_optimization.stagee"),
+        ({"zero_optimization": {"overlap_comm": "perhaps"}}, "zero_optimization.overlap_comm"),
+        ({"fp16": {"enabled": False}, "bf16": {"enabled": True, "x": 1}}, "bf16.x"),
+    ],
+    ids=json.dumps,
+)
+def test_an_inner_key_is_named_with_its_section(config, path):
+    with pytest.raises(WholewordError, match=rf'^mine\.json: "{path}": .+; compare ds_configs/'):
+        check(config)

@@ -1,0 +1,41 @@
+"""Which parameters decay."""
+
+import pytest
+from transformers import BertConfig, BertForMaskedLM, ModernBertConfig, ModernBertForMaskedLM
+
+from preprocess.errors import WholewordError
+from train.engine.optimizer import enable_checkpointing, parameter_groups
+
+SMALL = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+
+
+def names(model, group):
+    wanted = {id(parameter) for parameter in group["params"]}
+    return {name for name, parameter in model.named_parameters() if id(parameter) in wanted}
+
+
+def test_biases_and_norms_do_not_decay():
+    model = BertForMaskedLM(BertConfig(**SMALL, intermediate_size=16))
+    decayed, spared = parameter_groups(model, 0.1)
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
+    assert names(model, spared) == {
+        name for name, _ in model.named_parameters() if name.endswith("bias") or "LayerNorm" in name
+    }
+    everything = [id(p) for group in (decayed, spared) for p in group["params"]]
+    assert sorted(everything) == sorted({id(p) for p in model.parameters()})
+
+
+def test_norms_without_bias_do_not_decay_either():
+    model = ModernBertForMaskedLM(ModernBertConfig(**SMALL, intermediate_size=16, pad_token_id=0))
+    spared = names(model, parameter_groups(model, 0.1)[1])
+    assert any(name.endswith("norm.weight") for name in spared)
+    assert not any("embeddings.tok" in name for name in spared)
+
+
+def test_a_model_that_cannot_recompute_is_named():
+    model = BertForMaskedLM(BertConfig(**SMALL))
+    enable_checkpointing(model, "mine")
+    assert any(getattr(layer, "gradient_checkpointing", False) for layer in model.modules())
+    model.supports_gradient_checkpointing = False
+    with pytest.raises(WholewordError, match=r"^mine: BertForMaskedLM cannot recompute .+; leave"):
+        enable_checkpointing(model, "mine")

@@ -1,0 +1,121 @@
+"""Runs that go on with other ranks or another ZeRO stage."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from preprocess.errors import WholewordError
+from tests.train import runs
+from train.engine import checkpoint, universal
+from train.engine.checkpoint import RunProgress
+
+
+def layout(stage=2, world_size=2, precision="fp32", batch_warmup=0, optimizer="AdamW"):
+    return RunProgress(
+        step=1,
+        epoch=0,
+        cursor={},
+        best_loss=None,
+        evaluations_since_best=0,
+        world_size=world_size,
+        stage=stage,
+        precision=precision,
+        settings={"batch_warmup": batch_warmup, "optimizer": optimizer},
+    )
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "cause"),
+    [
+        ({}, {"precision": "bf16"}, "states keep their precision"),
+        ({"batch_warmup": 9}, {"world_size": 4}, "with --batch-warmup 9"),
+        ({"batch_warmup": 9, "stage": 0}, {"world_size": 4}, "with --batch-warmup 9"),
+        ({"precision": "fp16"}, {"stage": 0}, "ZeRO 0 keeps fp16 states"),
+        ({"precision": "fp16", "stage": 0}, {"stage": 1}, "ZeRO 0 keeps fp16 states"),
+        ({"optimizer": "Lion"}, {"world_size": 1}, "only AdamW"),
+    ],
+)
+def test_what_cannot_be_moved_is_refused(was, now, cause):
+    with pytest.raises(WholewordError, match=cause) as caught:
+        universal.check(Path("step-1"), layout(**was), layout(**was | now))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "same"),
+    [
+        ({"batch_warmup": 9, "optimizer": "Lion"}, {}, True),
+        ({"stage": 0, "precision": "fp16", "optimizer": "Lion"}, {"world_size": 1}, True),
+        ({}, {"world_size": 1}, False),
+        ({"precision": "fp16"}, {"stage": 3}, False),
+        ({"batch_warmup": 9}, {"stage": 0}, False),
+    ],
+)
+def test_what_can_be_moved_is_not_refused(was, now, same):
+    before, after = layout(**was), layout(**was | now)
+    universal.check(Path("step-1"), before, after)
+    assert universal.is_same_layout(before, after) == same
+
+
+def test_every_stage_goes_on_as_every_other(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-m", "tests.train.stage_matrix", str(tmp_path)],
+        cwd=runs.ROOT,
+        env=runs.environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    found = json.loads(result.stdout.splitlines()[-1])
+    assert len(found) == 4 * 3 + 3 * 2
+    for move, (moved, expected) in found.items():
+        assert expected[0] > expected[3] > 0, move
+        np.testing.assert_allclose(moved, expected, rtol=1e-5, err_msg=move)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return runs.make_data(tmp_path_factory.mktemp("elastic") / "shards")
+
+
+def run(data, output, ranks, stage):
+    options = ("--deepspeed", f"ds_configs/zero{stage}.json", "--save-total-limit", "0")
+    result = runs.run(data, output, ranks, *options)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def go_back(output, step):
+    """Make a finished run one that was killed after a step, while it converted."""
+    shutil.rmtree(output / "final")
+    for saved in checkpoint.checkpoints(output / "checkpoints"):
+        if int(saved.name.removeprefix("step-")) > step:
+            shutil.rmtree(saved)
+    leftover = output / "checkpoints" / ".writing-universal" / "state"
+    leftover.mkdir(parents=True)
+    (leftover / "mp_rank_00_model_states.pt").write_bytes(b"half")
+
+
+def go_on(data, output, step, ranks, stage):
+    go_back(output, step)
+    said = run(data, output, ranks, stage)
+    assert "converts" in said
+    assert f"step-{step:08d} (step {step} of {runs.STEPS})" in said
+    assert not (output / "checkpoints" / ".writing-universal").exists()
+
+
+def test_two_ranks_then_one_then_two(data, tmp_path):
+    output = tmp_path / "run"
+    run(data, output, 2, 2)
+    never_stopped = runs.losses(output)
+    go_on(data, output, 2, ranks=1, stage=2)
+    np.testing.assert_allclose(runs.losses(output), never_stopped, rtol=1e-6)
+    go_on(data, output, 4, ranks=2, stage=1)
+    np.testing.assert_allclose(runs.losses(output), never_stopped, rtol=1e-6)

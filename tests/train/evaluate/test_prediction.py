@@ -1,0 +1,54 @@
+"""Masking and filling lines of text."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from preprocess.errors import WholewordError
+from train.evaluate.prediction import (
+    Prediction,
+    _choose,
+    _splice,
+    read_lines,
+    summarize,
+    write_csv,
+)
+
+
+def test_splicing_replaces_spans_and_keeps_the_rest():
+    spans = [(0, 1), (2, 4), (4, 6)]
+    assert _splice("a bcde!", spans, {}) == "a bcde!"
+    assert _splice("a bcde!", spans, {1: "[M]"}) == "a [M]de!"
+    # Two tokens on one character (bytes of it): nothing is said twice.
+    assert _splice("好啊", [(0, 1), (0, 1), (1, 2)], {}) == "好啊"
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=60), st.floats(0.01, 0.99), st.integers(0, 99))
+def test_whole_words_are_chosen_and_one_at_least(starts, probability, seed):
+    starts[0] = True
+    chosen = _choose(np.array(starts), probability, [1, seed])
+    word = np.cumsum(starts)
+    assert chosen.any()
+    for number in np.unique(word):
+        assert len(set(chosen[word == number].tolist())) == 1
+    assert np.array_equal(chosen, _choose(np.array(starts), probability, [1, seed]))
+
+
+def test_lines_are_read_and_bad_files_named(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_bytes(b"\xef\xbb\xbfone\r\n\n \ntwo\xff\n")
+    assert read_lines(file) == ["one", "two\ufffd"]
+    (tmp_path / "b.txt").write_text(" \n")
+    for name in ("b.txt", "none.txt"):
+        with pytest.raises(WholewordError, match=name):
+            read_lines(tmp_path / name)
+
+
+def test_csv_and_summary(tmp_path):
+    found = [Prediction("a,b", "a,c", "a,[MASK]", 1, 0), Prediction("好", "好", "[MASK]", 1, 1)]
+    write_csv(tmp_path / "out.csv", found)
+    lines = (tmp_path / "out.csv").read_text(encoding="utf-8").splitlines()
+    assert lines == ["src,pred,mask", '"a,b","a,c","a,[MASK]"', "好,好,[MASK]"]
+    summary = summarize(found)
+    assert (summary.lines, summary.exact_match, summary.token_accuracy) == (2, 0.5, 0.5)

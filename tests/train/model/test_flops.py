@@ -1,0 +1,94 @@
+"""The FLOP formula against FLOPs that torch counts, and the measured peak."""
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import (
+    AlbertConfig,
+    AutoModelForMaskedLM,
+    BertConfig,
+    ElectraConfig,
+    ModernBertConfig,
+)
+
+from train.model import flops
+from train.model.flops import FlopCounter, peak_flops
+
+SMALL = {
+    "vocab_size": 50,
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        BertConfig(**SMALL),
+        AlbertConfig(**SMALL, embedding_size=16),
+        ElectraConfig(**SMALL, embedding_size=16),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_formula_equals_what_torch_counts(config):
+    """Forward and backward of one row, every token masked; eager attention is plain products."""
+    torch.manual_seed(0)
+    model = AutoModelForMaskedLM.from_config(config, attn_implementation="eager")
+    ids = torch.arange(10)[None]
+    with FlopCounterMode(display=False) as counter:
+        model(input_ids=ids).logits.sum().backward()
+    counted = counter.get_total_flops()
+    assert FlopCounter(model).count(np.array([10]), 10) == counted
+
+
+def test_head_counts_masked_tokens_only():
+    counter = FlopCounter(AutoModelForMaskedLM.from_config(BertConfig(**SMALL)))
+    more = counter.count(np.array([10]), 3) - counter.count(np.array([10]), 2)
+    assert more == 6 * (32 * 32 + 32 * 50)
+
+
+def test_rows_attend_to_themselves_only():
+    counter = FlopCounter(AutoModelForMaskedLM.from_config(BertConfig(**SMALL)))
+    joined = counter.count(np.array([10]), 0)
+    apart = counter.count(np.array([4, 6]), 0)
+    assert joined - apart == 12 * 32 * 3 * (10**2 - 4**2 - 6**2)
+
+
+@pytest.mark.parametrize("length", [1, 4, 5, 6, 30])
+def test_sliding_window_pairs(length):
+    distance = np.abs(np.subtract.outer(np.arange(length), np.arange(length)))
+    assert flops._pairs(np.array([length]), 5)[0] == (distance < 5).sum()
+
+
+def test_modernbert_windows():
+    config = ModernBertConfig(
+        **SMALL, local_attention=8, global_attn_every_n_layers=3, pad_token_id=0
+    )
+    model = AutoModelForMaskedLM.from_config(config)
+    layers = model.base_model.layers
+    assert FlopCounter(model).windows == tuple(layer.attn.sliding_window for layer in layers)
+    assert FlopCounter(model).windows == (None, 5, 5)
+
+
+def test_peak_is_measured_once(monkeypatch):
+    calls = []
+    monkeypatch.setattr(flops, "_measured_peak", lambda *args: calls.append(args) or 5.0)
+    peak_flops.cache_clear()
+    assert [peak_flops(torch.device("cpu"), "fp32") for _ in range(3)] == [5.0] * 3
+    assert calls == [(torch.device("cpu"), torch.float32)]
+    peak_flops.cache_clear()
+
+
+def test_measured_peak_is_plausible():
+    peak = flops._measured_peak(torch.device("cpu"), torch.float32, size=256)
+    assert 1e8 < peak < 1e14
+
+
+def test_gpu_peak_is_of_the_data_sheet(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100 80GB HBM3")
+    peak_flops.cache_clear()
+    assert peak_flops(torch.device("cuda", 0), "bf16") == 989e12
+    peak_flops.cache_clear()

@@ -1,0 +1,440 @@
+"""Loading stock models, and packed + masked-only training against the plain padded forward."""
+
+import copy
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import BertConfig, BertForMaskedLM, BertForPreTraining, BertTokenizerFast
+
+from preprocess.errors import WholewordError
+from tests.train.model_zoo import (
+    CONFIGS,
+    CPU,
+    DEBERTA,
+    VOCAB,
+    make_model,
+    make_pack,
+    pad,
+    padded_batch,
+)
+from train.data.collate import IGNORE_INDEX
+from train.model.inputs import mlm_labels, model_inputs, pair_labels
+from train.model.load import load_model
+from train.model.loss import masked_lm_loss, mlm_logits
+from train.model.packed import attention_dropout, can_pack, prepare_packed, prepare_padded
+from train.model.vocabulary_check import Vocabulary, position_offset
+
+LENGTHS = [13, 20, 1, 3, 30]
+
+
+def pad_id(model):
+    return model.config.pad_token_id or 0
+
+
+def gradients(model, loss):
+    model.zero_grad()
+    loss.backward()
+    return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+
+
+def plain_loss(model, padded):
+    """What the stock model does: every position's logits, the loss over the masked ones."""
+    logits = model(input_ids=padded.input_ids, attention_mask=padded.attention_mask).logits
+    return cross_entropy(logits.flatten(0, 1), padded.labels.flatten(), reduction="sum")
+
+
+def our_loss(model, batch, static=False):
+    logits = mlm_logits(model(**model_inputs(batch, model, CPU, static=static)))
+    return masked_lm_loss(logits, mlm_labels(batch, CPU, static=static))
+
+
+def assert_same_training(model, expected, batch, static=False):
+    loss = our_loss(model, batch, static)
+    torch.testing.assert_close(loss, expected[0], rtol=1e-5, atol=1e-5)
+    for name, gradient in gradients(model, loss).items():
+        torch.testing.assert_close(gradient, expected[1][name], rtol=1e-5, atol=1e-5, msg=name)
+
+
+def plain_training(model, batch):
+    loss = plain_loss(model, pad(batch, pad_id(model)))
+    return loss.detach(), gradients(model, loss)
+
+
+# ----------------------------------------------------------------------- parity and probe
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_packed_masked_only_equals_plain(name):
+    model, batch = make_model(CONFIGS[name]), make_pack(LENGTHS, size=80)
+    expected = plain_training(model, batch)
+    assert can_pack(model)
+    prepare_packed(model)
+    assert_same_training(model, expected, batch)
+    assert_same_training(model, expected, batch, static=True)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_padded_masked_only_equals_plain(name):
+    model, batch = make_model(CONFIGS[name]), make_pack(LENGTHS)
+    expected = plain_training(model, batch)
+    prepare_padded(model)
+    assert_same_training(model, expected, padded_batch(batch, pad_id(model)))
+
+
+def test_deberta_cannot_be_packed_and_trains_padded():
+    model, batch = make_model(DEBERTA), make_pack(LENGTHS)
+    expected = plain_training(model, batch)
+    assert not can_pack(model)
+    prepare_padded(model)
+    assert_same_training(model, expected, padded_batch(batch, pad_id(model)))
+
+
+def test_probe_leaves_the_model_as_it_was():
+    model = make_model(CONFIGS["bert"])
+    before = copy.deepcopy(model.config.to_dict()), model.config._attn_implementation
+    state = torch.get_rng_state()
+    assert can_pack(model)
+    assert (model.config.to_dict(), model.config._attn_implementation) == before
+    assert model.training
+    assert not model._forward_pre_hooks
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_probe_finds_positions_that_are_ignored():
+    """A model whose positions run on from row to row gives a second row another output."""
+    model = make_model(CONFIGS["bert"])
+    embeddings = model.bert.embeddings
+    stock = embeddings.forward
+    embeddings.forward = lambda **kwargs: stock(
+        **kwargs | {"position_ids": torch.arange(20, 20 + kwargs["input_ids"].shape[1])[None]}
+        if kwargs["position_ids"] is not None
+        else kwargs
+    )
+    assert not can_pack(model)
+
+
+def test_preparing_twice_is_preparing_once():
+    model, batch = make_model(CONFIGS["bert"]), make_pack(LENGTHS)
+    prepare_packed(model)
+    prepare_packed(model)
+    assert len(model._forward_pre_hooks) == len(model.base_model._forward_hooks) == 1
+    assert our_loss(model, batch).isfinite()
+
+
+def test_other_rows_do_not_matter():
+    model = make_model(CONFIGS["bert"])
+    prepare_packed(model)
+    one, other = make_pack([20, 9]), make_pack([20, 9])
+    other.input_ids[0, 20:] = 5
+    of_first = int((one.positions < 20).sum())
+    first, same = (mlm_logits(model(**model_inputs(b, model, CPU))) for b in (one, other))
+    assert of_first and torch.equal(first[:of_first], same[:of_first])
+    assert not torch.equal(first[of_first:], same[of_first:])
+
+
+# ------------------------------------------------------------------------ batches and loss
+
+
+@pytest.mark.parametrize("static", [False, True])
+@pytest.mark.parametrize("name", ["bert", "roberta", "modernbert"])
+def test_empty_pack_gives_every_parameter_a_zero_gradient(name, static):
+    model, batch = make_model(CONFIGS[name]), make_pack([], size=40)
+    prepare_packed(model)
+    loss = our_loss(model, batch, static)
+    assert loss == 0
+    assert all(gradient.eq(0).all() for gradient in gradients(model, loss).values())
+
+
+def test_empty_padded_batch_gives_every_parameter_a_zero_gradient():
+    model = make_model(DEBERTA)
+    prepare_padded(model)
+    batch = padded_batch(make_pack([4]), 0)
+    batch.rows = batch.tokens = 0
+    batch.positions = batch.labels = np.zeros(0, np.int64)
+    batch.attention_mask[:] = 0
+    loss = our_loss(model, batch)
+    assert loss == 0
+    assert all(gradient.eq(0).all() for gradient in gradients(model, loss).values())
+
+
+def test_inputs_cut_the_tail_on_a_cpu():
+    model = make_model(CONFIGS["roberta"])
+    inputs = model_inputs(make_pack([4, 3], size=64), model, CPU)
+    assert inputs["input_ids"].shape == (1, 7)
+    assert inputs["cu_seqlens"].tolist() == [0, 4, 7]
+    assert inputs["position_ids"].tolist() == [[2, 3, 4, 5, 2, 3, 4]]
+
+
+def test_static_inputs_have_few_shapes_and_leave_no_token_outside_a_row():
+    model = make_model(CONFIGS["bert"])
+    shapes = set()
+    for lengths in ([4, 3], [300, 2, 2], [9] * 50, []):
+        inputs = model_inputs(make_pack(lengths, size=600), model, CPU, static=True)
+        steps = inputs["cu_seqlens"].diff()
+        assert inputs["cu_seqlens"][0] == 0 and inputs["cu_seqlens"][-1] == 600
+        assert (steps >= 0).all() and steps.max() <= inputs["max_seqlen"]
+        shapes.add(tuple(inputs[key].shape for key in ("input_ids", "cu_seqlens")))
+    assert shapes == {((1, 600), (64,))}
+
+
+def test_static_labels_keep_the_real_ones_first():
+    batch = make_pack(LENGTHS)
+    labels = mlm_labels(batch, CPU, static=True)
+    count = len(batch.labels)
+    assert len(labels) == 64
+    assert labels[:count].tolist() == batch.labels.tolist()
+    assert (labels[count:] == IGNORE_INDEX).all()
+
+
+def test_compiled_model_trains_the_same():
+    model = make_model(CONFIGS["bert"])
+    batches = [make_pack(lengths, 80, seed=len(lengths)) for lengths in (LENGTHS, [9, 30], [])]
+    expected = [plain_training(model, batch) if batch.rows else None for batch in batches]
+    prepare_packed(model)
+    model.compile(backend="eager")
+    for batch, training in zip(batches, expected, strict=True):
+        if training is None:
+            assert our_loss(model, batch, static=True) == 0
+        else:
+            assert_same_training(model, training, batch, static=True)
+
+
+def test_loss_is_an_fp32_sum():
+    logits = torch.randn(4, 9).bfloat16()
+    labels = torch.tensor([3, IGNORE_INDEX, 0, 8])
+    loss = masked_lm_loss(logits, labels)
+    rows = torch.log_softmax(logits.float(), -1)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, -(rows[0, 3] + rows[2, 0] + rows[3, 8]))
+    assert masked_lm_loss(logits[:0], labels[:0]) == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_loss_and_gradient_are_those_of_cross_entropy(dtype):
+    torch.manual_seed(0)
+    logits = (5 * torch.randn(50, 33)).to(dtype).requires_grad_()
+    labels = torch.randint(0, 33, (50,))
+    labels[::7] = IGNORE_INDEX
+    expected = torch.nn.functional.cross_entropy(
+        logits.float(), labels, ignore_index=IGNORE_INDEX, reduction="sum"
+    )
+    loss = masked_lm_loss(logits, labels)
+    torch.testing.assert_close(loss, expected)
+    (wanted,) = torch.autograd.grad(expected * 0.37, logits)
+    (found,) = torch.autograd.grad(loss * 0.37, logits)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found, wanted)
+
+
+def test_attention_dropout_is_read_and_not_applied():
+    config = copy.deepcopy(CONFIGS["bert"])
+    config.attention_probs_dropout_prob = 0.5
+    model, batch = make_model(config), make_pack(LENGTHS)
+    assert attention_dropout(model) == 0.5
+    assert attention_dropout(make_model(CONFIGS["distilbert"])) == 0.0
+    prepare_packed(model)
+    assert our_loss(model, batch) == our_loss(model, batch)
+
+
+# --------------------------------------------------------------------------------- pairs
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_pair_head_reads_the_first_token_of_each_row(packed):
+    torch.manual_seed(0)
+    model = BertForPreTraining(copy.deepcopy(CONFIGS["bert"]))
+    batch = make_pack(LENGTHS, size=70)
+    padded = pad(batch, 0)
+    expected = model(input_ids=padded.input_ids, attention_mask=padded.attention_mask)
+    labels = np.array([0, 1, IGNORE_INDEX, 1, 0])
+    if packed:
+        prepare_packed(model)
+    else:
+        prepare_padded(model)
+        batch = padded_batch(batch, 0)
+    batch.pair_labels = labels
+    output = model(**model_inputs(batch, model, CPU))
+    torch.testing.assert_close(
+        output.seq_relationship_logits, expected.seq_relationship_logits, rtol=1e-5, atol=1e-5
+    )
+    masked = expected.prediction_logits.flatten(0, 1)[padded.labels.flatten() != IGNORE_INDEX]
+    torch.testing.assert_close(mlm_logits(output), masked, rtol=1e-5, atol=1e-5)
+    assert pair_labels(batch, CPU).tolist() == labels.tolist()
+
+
+# -------------------------------------------------------------------------------- loading
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    """The tokenizer folder of shards with VOCAB entries."""
+    return write_tokenizer(tmp_path_factory.mktemp("shards"), VOCAB)
+
+
+def write_tokenizer(folder, size, first="word"):
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words = [f"{first if n == 5 else 'word'}{n}" for n in range(5, size)]
+    vocab = {token: n for n, token in enumerate(special + words)}
+    BertTokenizerFast(vocab=vocab).save_pretrained(folder)
+    return folder
+
+
+def vocabulary(folder, size=VOCAB, max_length=64):
+    return Vocabulary(folder=folder, size=size, pad_id=0, max_length=max_length)
+
+
+def write_model(folder, config=CONFIGS["bert"], tokenizer=VOCAB, first="word"):
+    make_model(config).save_pretrained(folder)
+    if tokenizer:
+        write_tokenizer(folder, tokenizer, first)
+    return str(folder)
+
+
+def test_preset_takes_the_shards_vocabulary_and_length(shards):
+    model = load_model("bert-tiny", vocabulary(shards, max_length=600), overrides={})
+    config = model.config
+    assert (config.vocab_size, config.num_hidden_layers, config.hidden_size) == (VOCAB, 2, 128)
+    assert config.max_position_embeddings == 600
+    assert load_model("bert-tiny", vocabulary(shards)).config.max_position_embeddings == 512
+    assert model.dtype == torch.float32
+
+
+def test_seed_decides_new_weights_and_nothing_else(shards):
+    state = torch.get_rng_state()
+    one, same, other = (
+        load_model("bert-tiny", vocabulary(shards), seed=seed).bert.embeddings.word_embeddings
+        for seed in (1, 1, 2)
+    )
+    assert torch.equal(one.weight, same.weight) and not torch.equal(one.weight, other.weight)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_overrides_are_read_as_the_type_that_they_replace(shards):
+    overrides = {"num_hidden_layers": "1", "hidden_dropout_prob": "0.2", "hidden_act": "relu"}
+    config = load_model("bert-tiny", vocabulary(shards), overrides=overrides).config
+    assert (config.num_hidden_layers, config.hidden_dropout_prob) == (1, 0.2)
+    assert config.hidden_act == "relu"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [({"layers": "2"}, "no value 'layers'"), ({"hidden_size": "wide"}, "hidden_size=wide is not")],
+)
+def test_bad_overrides_are_refused(shards, overrides, message):
+    with pytest.raises(WholewordError, match=message):
+        load_model("bert-tiny", vocabulary(shards), overrides=overrides)
+
+
+def test_checkpoint_round_trip(shards, tmp_path):
+    name = write_model(tmp_path)
+    model = load_model(name, vocabulary(shards))
+    expected = make_model(CONFIGS["bert"]).state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in model.state_dict().items())
+
+
+def test_prepared_model_is_saved_as_a_stock_one(shards, tmp_path):
+    model = load_model("bert-tiny", vocabulary(shards))
+    prepare_packed(model)
+    model.save_pretrained(tmp_path)
+    assert "wholeword" not in (tmp_path / "config.json").read_text()
+    assert BertForMaskedLM.from_pretrained(tmp_path).config._attn_implementation == "sdpa"
+
+
+def test_extra_ids_at_the_end_resize_the_model(tmp_path):
+    name = write_model(tmp_path / "model")
+    folder = write_tokenizer(tmp_path / "shards", VOCAB + 3)
+    model = load_model(name, vocabulary(folder, VOCAB + 3))
+    weight = model.get_input_embeddings().weight
+    assert len(weight) == model.config.vocab_size == VOCAB + 3
+    assert model.get_output_embeddings().weight is weight
+    assert torch.equal(weight[:VOCAB], make_model(CONFIGS["bert"]).get_input_embeddings().weight)
+
+
+def test_padded_embeddings_are_kept(shards, tmp_path):
+    config = copy.deepcopy(CONFIGS["bert"])
+    config.vocab_size = 64
+    name = write_model(tmp_path, config)
+    assert load_model(name, vocabulary(shards)).config.vocab_size == 64
+
+
+@pytest.mark.parametrize(
+    ("size", "first", "message"),
+    [(VOCAB, "other", "id 5 is 'other5'.*is 'word5'"), (VOCAB + 4, "word", "id 60.*not exist")],
+)
+def test_another_vocabulary_is_refused(shards, tmp_path, size, first, message):
+    config = copy.deepcopy(CONFIGS["bert"])
+    config.vocab_size = size
+    name = write_model(tmp_path, config, size, first)
+    with pytest.raises(WholewordError, match=message):
+        load_model(name, vocabulary(shards))
+
+
+@pytest.mark.parametrize(("entries", "fits"), [(60, True), (64, True), (128, True), (61, False)])
+def test_model_without_tokenizer_must_have_the_size(shards, tmp_path, entries, fits):
+    config = copy.deepcopy(CONFIGS["bert"])
+    config.vocab_size = entries
+    name = write_model(tmp_path, config, tokenizer=0)
+    if fits:
+        assert load_model(name, vocabulary(shards)).config.vocab_size == entries
+    else:
+        with pytest.raises(WholewordError, match="no tokenizer files"):
+            load_model(name, vocabulary(shards))
+
+
+@pytest.mark.parametrize(("name", "room"), [("bert", 64), ("roberta", 62)])
+def test_rows_longer_than_the_positions_are_refused(shards, tmp_path, name, room):
+    model = write_model(tmp_path, CONFIGS[name], tokenizer=0)
+    assert position_offset(load_model(model, vocabulary(shards, max_length=room))) == 64 - room
+    with pytest.raises(WholewordError, match=f"positions for {room} tokens.*--max-length {room}"):
+        load_model(model, vocabulary(shards, max_length=room + 1))
+
+
+def test_pairs_need_bert(shards, tmp_path):
+    assert isinstance(load_model("bert-tiny", vocabulary(shards), pairs=True), BertForPreTraining)
+    name = write_model(tmp_path, CONFIGS["roberta"])
+    with pytest.raises(WholewordError, match="only BERT"):
+        load_model(name, vocabulary(shards), pairs=True)
+
+
+def missing(folder):
+    return str(folder / "nothing")
+
+
+def no_config(folder):
+    return str(folder)
+
+
+def damaged(folder):
+    name = write_model(folder)
+    (folder / "model.safetensors").write_bytes(b"not tensors")
+    return name
+
+
+def other_shapes(folder):
+    name = write_model(folder)
+    config = BertConfig.from_pretrained(folder)
+    config.hidden_size = 64
+    config.save_pretrained(folder)
+    return name
+
+
+def other_architecture(folder):
+    name = write_model(folder, CONFIGS["distilbert"])
+    CONFIGS["roberta"].save_pretrained(folder)
+    return name
+
+
+@pytest.mark.parametrize(
+    "make",
+    [missing, no_config, damaged, other_shapes, other_architecture],
+    ids=lambda f: f.__name__,
+)
+def test_model_that_cannot_be_loaded_is_one_line(shards, tmp_path, make):
+    with pytest.raises(WholewordError) as caught:
+        load_model(make(tmp_path), vocabulary(shards))
+    message = str(caught.value)
+    assert message.startswith(str(tmp_path)) and "\n" not in message
+    assert re.search(r"give a preset \(bert-tiny, .*model\.safetensors", message)

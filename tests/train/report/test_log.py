@@ -1,0 +1,95 @@
+"""Metrics files and curves."""
+
+import json
+import sys
+import types
+
+import pytest
+
+from preprocess.errors import WholewordError
+from train.report.curves import draw_curves
+from train.report.log import METRICS, MetricsLog, read_metrics
+
+
+def test_a_run_that_continues_drops_what_came_after_its_checkpoint(tmp_path):
+    log = MetricsLog(tmp_path, 0, "none", {})
+    for step in (1, 2, 3):
+        log.write(step, "train", {"loss": 1.0 / step})
+    log.close()
+    with (tmp_path / METRICS).open("a") as file:
+        file.write('{"step": 4, "kind": "tr')  # torn by a crash
+    log = MetricsLog(tmp_path, 2, "none", {})
+    log.write(3, "train", {"loss": 7.0})
+    log.close()
+    assert [(r["step"], r["loss"]) for r in read_metrics(tmp_path / METRICS)] == [
+        (1, 1.0),
+        (2, 0.5),
+        (3, 7.0),
+    ]
+    MetricsLog(tmp_path, 0, "none", {}).close()
+    assert read_metrics(tmp_path / METRICS) == []
+
+
+def test_what_is_no_number_is_null(tmp_path):
+    log = MetricsLog(tmp_path, 0, "none", {})
+    log.write(1, "train", {"loss": float("nan"), "gradient_norm": float("inf"), "accuracy": 0.5})
+    log.close()
+    text = (tmp_path / METRICS).read_text()
+    assert json.loads(text, parse_constant=pytest.fail)["accuracy"] == 0.5
+    assert text.count("null") == 2
+    assert draw_curves(tmp_path).stat().st_size > 1000
+
+
+def test_curves_are_drawn_from_whatever_is_there(tmp_path):
+    records = [{"step": 1, "kind": "train", "loss": 2.0, "tokens_per_second": 5}]
+    (tmp_path / METRICS).write_text("".join(json.dumps(r) + "\n" for r in records))
+    assert draw_curves(tmp_path).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("report_to", ["none", "tensorboard"])
+def test_tensorboard_is_written_where_it_is_wanted(tmp_path, report_to):
+    log = MetricsLog(tmp_path, 0, report_to, {})
+    log.write(1, "train", {"loss": 1.0})
+    log.close()
+    assert len(read_metrics(tmp_path / METRICS)) == 1
+    assert (tmp_path / "tensorboard").exists() == (report_to == "tensorboard")
+
+
+class Wandb(types.ModuleType):
+    """What the trainer uses of Weights & Biases."""
+
+    class Error(Exception):
+        pass
+
+    def __init__(self, refusal):
+        super().__init__("wandb")
+        self.refusal, self.logged = refusal, []
+
+    def init(self, **about):
+        if self.refusal:
+            raise self.Error(self.refusal)
+        return self
+
+    def log(self, values, step):
+        self.logged.append((step, values))
+
+    def finish(self):
+        self.logged.append("finished")
+
+
+def test_weights_and_biases_gets_everything(tmp_path, monkeypatch):
+    wandb = Wandb(None)
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    log = MetricsLog(tmp_path, 0, "wandb", {})
+    log.write(3, "train", {"loss": 1.0})
+    log.close()
+    assert wandb.logged == [(3, {"train/loss": 1.0}), "finished"]
+
+
+def test_weights_and_biases_without_a_key_or_missing_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", Wandb("No API key configured.\nmore"))
+    with pytest.raises(WholewordError, match=r"started \(No API key configured\.\); run `wandb"):
+        MetricsLog(tmp_path, 0, "wandb", {})
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(WholewordError, match=r"not installed; pip install wandb$"):
+        MetricsLog(tmp_path, 0, "wandb", {})

@@ -1,0 +1,183 @@
+"""Micro-batches for training and evaluation: window by window, step by step, one thread ahead.
+
+A window's rows are located (and hashed, if read for the first time), packed by a plan, and the
+packs dealt out: pack k of a step goes to rank k % world_size. Nothing here depends on who asks: a
+rank, a resume or a prefetch depth changes neither the rows of a step nor their masks.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from preprocess.errors import WholewordError
+from train.data.collate import Buffers, MicroBatch
+from train.data.masking import Masking
+from train.data.order import epoch_windows, windows_of
+from train.data.prefetch import prefetched
+from train.data.shard_dataset import ShardDataset
+from train.data.windows import Assembler, Cursor, LoaderOptions, Pack
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step's share of one rank."""
+
+    number: int
+    """From 0."""
+    epoch: int
+    """Epoch of the step's first pack."""
+    micro_batches: list[MicroBatch]
+    """`accumulation_at(number)` of them."""
+    cursor: Cursor
+    """Where the next step starts."""
+
+
+class Loader:
+    """The training micro-batches of one rank; see `steps`."""
+
+    def __init__(self, dataset: ShardDataset, options: LoaderOptions) -> None:
+        """Check that the options fit the dataset.
+
+        Raises:
+            WholewordError: no rows, rows too long for a pack, options that exclude each other.
+        """
+        self._dataset = dataset
+        self._options = options
+        self._assembler = Assembler(dataset, options)
+        if not len(dataset):
+            raise WholewordError(
+                f"{dataset.folder}: the {dataset.part} part has no rows; build shards from more text"
+            )
+
+    def steps(self, start: Cursor, first_step: int, total_steps: int) -> Iterator[Step]:
+        """This rank's steps `first_step` to `total_steps - 1`, counted from 0.
+
+        Steps run on across epochs. Only the last step of a run does not begin another epoch: what
+        it lacks is filled up with empty packs.
+
+        A step's arrays are valid until the step after the next one is asked for; then their
+        buffers are written again. Closing the iterator ends its thread; an error in the thread is
+        raised where the step would have come.
+
+        Args:
+            start: where `first_step` starts: `Cursor()`, or the cursor of the step before.
+            first_step: number of the first step to make, which is the number of steps done.
+            total_steps: number of steps of the whole run; p is linear over them.
+        """
+        options = self._options
+        sets = options.prefetch + 3
+        buffers = [
+            [self._assembler.buffers() for _ in range(options.accumulation)] for _ in range(sets)
+        ]
+
+        def make() -> Iterator[Step]:
+            packs = self._packs(start)
+            for number in range(first_step, total_steps):
+                masking = options.masking_at(number, total_steps)
+                is_last = number == total_steps - 1
+                yield self._step(packs, number, is_last, masking, buffers[number % sets])
+
+        return prefetched(make, options.prefetch)
+
+    def _packs(self, start: Cursor) -> Iterator[Pack]:
+        """Every pack from `start` on, epoch after epoch without end."""
+        options = self._options
+        epoch, first_window, first_pack = start.epoch, start.window, start.pack
+        while True:
+            windows = epoch_windows(self._dataset.batch_rows, options.seed, epoch, options.window)
+            for number in range(first_window, len(windows)):
+                window = self._assembler.open(epoch, number, windows[number], shuffle=True)
+                for pack in range(first_pack, len(window.plan)):
+                    following = Cursor(epoch, number, pack + 1)
+                    if pack + 1 == len(window.plan):
+                        following = Cursor(epoch, number + 1, 0)
+                        if number + 1 == len(windows):
+                            following = Cursor(epoch + 1, 0, 0)
+                    yield Pack(window, pack, following)
+                first_pack = 0
+            first_window = 0
+            epoch += 1
+
+    def _step(
+        self,
+        packs: Iterator[Pack],
+        number: int,
+        is_last: bool,
+        masking: Masking,
+        buffers: list[Buffers],
+    ) -> Step:
+        """Deal the next packs out and make this rank's."""
+        options = self._options
+        size = options.accumulation_at(number) * options.world_size
+        taken: list[Pack] = []
+        for pack in packs:
+            taken.append(pack)
+            epoch_ends = pack.following.epoch != pack.window.epoch
+            if len(taken) == size or (is_last and epoch_ends):
+                break
+        own = [
+            self._assembler.micro_batch(taken[k] if k < len(taken) else None, masking, buffers[i])
+            for i, k in enumerate(range(options.rank, size, options.world_size))
+        ]
+        return Step(number, taken[0].window.epoch, own, taken[-1].following)
+
+
+def evaluation_batches(dataset: ShardDataset, options: LoaderOptions) -> Iterator[MicroBatch]:
+    """This rank's micro-batches of one pass over a part: every row once, in order of windows.
+
+    The masks are the same at every call: those of epoch 0 and the last probability. Every rank gets
+    as many micro-batches as any other, the last one being empty where packs are lacking. A
+    micro-batch's arrays are valid until the one after the next is asked for.
+
+    Raises:
+        WholewordError: as `Loader` does; a part without rows has no micro-batches.
+    """
+    assembler = Assembler(dataset, options)
+    masking = options.masking_at(0, 1)
+    sets = options.prefetch + 3
+    buffers = [assembler.buffers() for _ in range(sets)]
+
+    def packs() -> Iterator[Pack]:
+        order = np.arange(dataset.batches)
+        for number, batches in enumerate(windows_of(dataset.batch_rows, order, options.window)):
+            window = assembler.open(0, number, batches, shuffle=False)
+            for pack in range(len(window.plan)):
+                yield Pack(window, pack, Cursor())
+
+    def make() -> Iterator[MicroBatch]:
+        for count, group in enumerate(_groups(packs(), options.world_size)):
+            pack = group[options.rank] if options.rank < len(group) else None
+            yield assembler.micro_batch(pack, masking, buffers[count % sets])
+
+    return prefetched(make, options.prefetch)
+
+
+def count_steps(dataset: ShardDataset, options: LoaderOptions, epochs: float) -> int:
+    """Steps that `epochs` epochs take, exactly: every window of every epoch is planned.
+
+    A part of an epoch counts as that share of its packs, rounded up.
+    """
+    assembler = Assembler(dataset, options)
+    packs = 0
+    for epoch in range(math.ceil(epochs)):
+        windows = epoch_windows(dataset.batch_rows, options.seed, epoch, options.window)
+        of_epoch = sum(assembler.count_packs(dataset.rows_of(batches)) for batches in windows)
+        packs += math.ceil(of_epoch * min(1.0, epochs - epoch))
+    left = math.ceil(packs / options.world_size)
+    steps = 0
+    while left > 0 and steps < options.batch_warmup:
+        left -= options.accumulation_at(steps)
+        steps += 1
+    return steps + math.ceil(max(0, left) / options.accumulation)
+
+
+def _groups(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
+    """Items in lists of `size`, the last maybe shorter."""
+    while group := list(itertools.islice(items, size)):
+        yield group

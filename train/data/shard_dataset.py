@@ -1,0 +1,214 @@
+"""All shards of one part as one memory-mapped table of rows.
+
+Opening reads the manifest and `index.arrow` alone, and holds nothing that grows with the rows but
+their lengths. A shard is mapped when one of its record batches is first wanted, and a batch is
+hashed before its first use, so damage is never used in silence.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+
+from preprocess.errors import WholewordError
+from preprocess.write.manifest import read_manifest
+from preprocess.write.shards import ShardIndex, open_batch, read_index, shard_schema
+
+_BUILD = "build the shards again (`python -m preprocess build-shards --overwrite`)"
+
+
+@dataclass(frozen=True)
+class BatchRows:
+    """Where the rows of one record batch lie in memory; arrays have one entry a row.
+
+    The addresses hold as long as this object does.
+    """
+
+    batch: pa.RecordBatch
+    """Keeps the memory."""
+
+    first: int
+    """Number in the part of the batch's first row."""
+    ids: np.ndarray
+    """int64, byte address of the row's first id."""
+    words: np.ndarray
+    """int64, bit address (8 * byte address + bit) of its first `word_starts`."""
+    sentences: np.ndarray
+    """int64, bit address of its first `sentence_starts`."""
+    lengths: np.ndarray
+    """int64, tokens without special tokens."""
+
+
+class ShardDataset:
+    """The rows of one part, in index order; row numbers are global within the part."""
+
+    def __init__(
+        self, folder: Path, part: str, check_shards: Literal["sizes", "full"] = "sizes"
+    ) -> None:
+        """Open a part.
+
+        Args:
+            folder: a finished shards folder.
+            part: "train", "validation" or "test".
+            check_shards: "full" reads and hashes every record batch now, not at its first use.
+
+        Raises:
+            WholewordError: a shard or the index is missing, or is not what the manifest says.
+        """
+        self.folder = Path(folder)
+        self.part = part
+        self.manifest = read_manifest(self.folder)
+        entry = next((e for name, e in self.manifest.parts.items() if name == part), None)
+        if entry is None:
+            raise WholewordError(f"{self.folder}: holds no {part} part; {_BUILD}")
+        self._shards = entry.shards
+        self._index = self._open_index(entry.index_xxh3_128)
+        self._first_rows = np.concatenate([[0], np.cumsum(self._index.rows, dtype=np.int64)])
+        if len(self.lengths) != entry.rows or self._first_rows[-1] != entry.rows:
+            raise WholewordError(f"{self._index_path}: not of these shards; {_BUILD}")
+        self._schema = shard_schema(self.manifest.id_dtype)
+        self._maps: dict[int, pa.Buffer] = {}
+        self._checked = np.zeros(self.batches, np.bool_)
+        self._check_sizes()
+        if check_shards == "full":
+            for batch in range(self.batches):
+                self._open(batch)
+
+    def __len__(self) -> int:
+        """Rows of the part."""
+        return len(self.lengths)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """uint16 `[rows]`, tokens of each row without special tokens."""
+        return self._index.lengths
+
+    @property
+    def batches(self) -> int:
+        """Record batches of the part."""
+        return len(self._index.rows)
+
+    @property
+    def batch_rows(self) -> np.ndarray:
+        """int32 `[batches]`, rows of each record batch."""
+        return self._index.rows
+
+    def rows_of(self, batches: np.ndarray) -> np.ndarray:
+        """Row numbers of several record batches, one after the other: int64."""
+        ranges = [np.arange(self._first_rows[b], self._first_rows[b + 1]) for b in batches]
+        return np.concatenate([np.empty(0, np.int64), *ranges])
+
+    def locate(self, batch: int) -> BatchRows:
+        """Where the rows of a record batch lie; reads and hashes it the first time.
+
+        Raises:
+            WholewordError: its bytes are not those that were built.
+        """
+        record_batch = self._open(batch)
+        columns = record_batch.columns[:3]
+        ids, words, sentences = (
+            8 * column.values.buffers()[1].address
+            + column.values.type.bit_width
+            * (column.values.offset + column.offsets.to_numpy().astype(np.int64))
+            for column in columns
+        )
+        lengths = np.diff(columns[0].offsets.to_numpy()).astype(np.int64)
+        first = int(self._first_rows[batch])
+        return BatchRows(record_batch, first, ids[:-1] >> 3, words[:-1], sentences[:-1], lengths)
+
+    def row(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """One row's (ids, word_starts, sentence_starts), for people and tests; not fast."""
+        batch = int(np.searchsorted(self._first_rows, number, side="right")) - 1
+        place = number - int(self._first_rows[batch])
+        columns = self._open(batch).columns[:3]
+        ids, words, sentences = (
+            column[place].values.to_numpy(zero_copy_only=False) for column in columns
+        )
+        return ids, words, sentences
+
+    @property
+    def _index_path(self) -> Path:
+        return self.folder / self.part / "index.arrow"
+
+    def _open_index(self, expected: str) -> ShardIndex:
+        path = self._index_path
+        remedy = f"run `python -m preprocess verify --reindex --data {self.folder}`"
+        try:
+            with pa.memory_map(str(path)) as source:
+                digest = xxhash.xxh3_128_hexdigest(source.read_buffer())
+            if digest != expected:
+                raise WholewordError(f"{path}: differs from what the manifest says; {remedy}")
+            return read_index(path)
+        except (OSError, pa.ArrowInvalid) as error:
+            number = getattr(error, "errno", None)  # Arrow's own words repeat the path
+            cause = os.strerror(number) if number else error
+            raise WholewordError(f"{path}: cannot be read ({cause}); {remedy}") from error
+
+    def _shard_path(self, shard: int) -> Path:
+        return self.folder / self._shards[shard].file
+
+    def _check_sizes(self) -> None:
+        """Refuse a shard that is missing, truncated or replaced; stat is slow on network mounts."""
+
+        def problem(shard: int) -> str | None:
+            expected = self._shards[shard].bytes
+            try:
+                size = self._shard_path(shard).stat().st_size
+            except OSError as error:
+                return f"{self._shard_path(shard)}: {error.strerror or error}; {_BUILD}"
+            if size == expected:
+                return None
+            return (
+                f"{self._shard_path(shard)}: {size} bytes, but the manifest says {expected}; it was "
+                f"truncated or replaced; {_BUILD}"
+            )
+
+        with ThreadPoolExecutor(8) as pool:
+            for found in pool.map(problem, range(len(self._shards)), chunksize=64):
+                if found:
+                    raise WholewordError(found)
+
+    def _map(self, shard: int) -> pa.Buffer:
+        if shard not in self._maps:
+            path = self._shard_path(shard)
+            try:
+                self._maps[shard] = pa.memory_map(str(path)).read_buffer()
+            except (OSError, pa.ArrowInvalid) as error:
+                raise WholewordError(f"{path}: cannot be read ({error}); {_BUILD}") from error
+        return self._maps[shard]
+
+    def _open(self, batch: int) -> pa.RecordBatch:
+        shard = int(self._index.shard[batch])
+        offset, size = int(self._index.offset[batch]), int(self._index.bytes[batch])
+        data = self._map(shard)
+        if self._checked[batch]:
+            return open_batch(data, offset, size, self._schema)
+        path = self._shard_path(shard)
+        digest = xxhash.xxh3_64_intdigest(data[offset : offset + size])
+        if digest != int(self._index.xxh3_64[batch]):
+            raise WholewordError(
+                f"{path}: record batch at byte {offset} is damaged or of another build; {_BUILD}"
+            )
+        record_batch = open_batch(data, offset, size, self._schema)
+        if not self._is_as_indexed(batch, record_batch):
+            raise WholewordError(f"{path}: record batch at byte {offset} is malformed; {_BUILD}")
+        self._checked[batch] = True
+        return record_batch
+
+    def _is_as_indexed(self, batch: int, record_batch: pa.RecordBatch) -> bool:
+        """Whether the kernels, which check nothing, may read the batch."""
+        try:
+            record_batch.validate(full=True)
+        except pa.ArrowInvalid:
+            return False
+        begin, end = self._first_rows[batch : batch + 2]
+        return record_batch.num_rows == end - begin and all(
+            column.null_count == 0
+            and np.array_equal(np.diff(column.offsets.to_numpy()), self.lengths[begin:end])
+            for column in record_batch.columns[:3]
+        )

@@ -1,0 +1,201 @@
+"""Windows: rows that are shuffled and packed together, and the micro-batches of their packs."""
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+
+from preprocess.errors import WholewordError
+from train.data.collate import (
+    BITS_A,
+    IDS_A,
+    ROW,
+    ROW_COLUMNS,
+    TOKENS_A,
+    Buffers,
+    Collator,
+    MicroBatch,
+    make_buffers,
+)
+from train.data.masking import Masking, make_masking
+from train.data.order import ROWS, permutation
+from train.data.packing import PackingPlan, count_packs, group_rows, pack_rows, padded_width
+from train.data.pairs import check_pairs, make_pairs
+from train.data.shard_dataset import BatchRows, ShardDataset
+
+
+@dataclass(frozen=True)
+class LoaderOptions:
+    """What micro-batches are made of."""
+
+    micro_batch_size: int
+    """Rows of full length that a micro-batch has room for."""
+    max_length: int
+    """Tokens of the longest row, special tokens included; a pack holds micro_batch_size times it."""
+    accumulation: int = 1
+    """Micro-batches of a step on each rank."""
+    batch_warmup: int = 0
+    """Steps over which the accumulation grows from 1 to its full number."""
+    world_size: int = 1
+    rank: int = 0
+    seed: int = 0
+    """Of order, packing and masks."""
+    masking: str = "wwm"
+    mlm_probability: tuple[float, float] = (0.15, 0.15)
+    """Expected share of masked tokens at the first and the last step, linear between; evaluation
+    takes the last."""
+    mask_replace: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    """Shares of masked tokens that become the mask, a random id, themselves."""
+    layout: Literal["packed", "padded"] = "packed"
+    """Padded is for models whose attention cannot be kept within a row of a pack."""
+    sentence_order: bool = False
+    next_sentence: bool = False
+    window: int = 32768
+    """Rows, at least, that are shuffled and packed together."""
+    prefetch: int = 2
+    """Steps (in evaluation: micro-batches) made ahead by a thread; 0 makes them when asked."""
+    pin: bool = False
+    """Whether buffers are in pinned memory, for asynchronous copies to a GPU."""
+
+    def accumulation_at(self, step: int) -> int:
+        """Micro-batches of each rank at `step`, counted from 0."""
+        if step >= self.batch_warmup:
+            return self.accumulation
+        return 1 + (self.accumulation - 1) * step // self.batch_warmup
+
+    def masking_at(self, step: int, total_steps: int) -> Masking:
+        """The masking of step `step` of `total_steps`, counted from 0."""
+        start, end = self.mlm_probability
+        share = step / (total_steps - 1) if total_steps > 1 else 1.0
+        return make_masking(self.masking, start + (end - start) * share, self.mask_replace)
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """The place of the next pack."""
+
+    epoch: int = 0
+    window: int = 0
+    pack: int = 0
+
+    def to_dict(self) -> dict[str, int]:
+        """For a checkpoint."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: dict[str, int]) -> "Cursor":
+        """From a checkpoint."""
+        return cls(**value)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Rows that are packed together, located; arrays have one entry a row."""
+
+    epoch: int
+    table: np.ndarray
+    """int64 `[rows, ROW_COLUMNS]`, in the window's shuffled order."""
+    lengths: np.ndarray
+    """int64, special tokens included, as the plan counts them."""
+    pair_labels: np.ndarray
+    plan: PackingPlan
+    keep: list[BatchRows]
+    """What keeps the table's addresses valid."""
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A pack of a window, and the cursor of the pack after it."""
+
+    window: Window
+    number: int
+    following: Cursor
+
+
+class Assembler:
+    """Opens windows and makes micro-batches of their packs."""
+
+    def __init__(self, dataset: ShardDataset, options: LoaderOptions) -> None:
+        special = dataset.manifest.tokenizer
+        self._dataset = dataset
+        self._options = options
+        self._pairs = check_pairs(dataset.manifest, options.sentence_order, options.next_sentence)
+        self._extra = len(special.prefix) + len(special.suffix)
+        self._extra += len(special.middle) if self._pairs else 0
+        self._capacity = options.micro_batch_size * options.max_length
+        self._collator = Collator(dataset.manifest, self._pairs)
+        longest = int(dataset.lengths.max(initial=0)) + self._extra
+        if longest > options.max_length:
+            raise WholewordError(
+                f"{dataset.folder}: rows of {longest} tokens are longer than {options.max_length}; "
+                "build the shards again with a smaller --max-length"
+            )
+
+    def buffers(self) -> Buffers:
+        """Buffers for one micro-batch."""
+        max_rows = self._capacity // (self._extra + 1)
+        return make_buffers(self._capacity, max_rows, self._options.pin)
+
+    def plan(
+        self, epoch: int, number: int, rows: np.ndarray, shuffle: bool
+    ) -> tuple[np.ndarray, PackingPlan]:
+        """The window's rows in their shuffled order (places in `rows`), and the plan over them."""
+        options = self._options
+        order = np.arange(len(rows))
+        if shuffle:
+            order = permutation(len(rows), options.seed, epoch, ROWS, number)
+        lengths = self._dataset.lengths[rows[order]].astype(np.int64) + self._extra
+        if options.layout == "packed":
+            plan = pack_rows(lengths, self._capacity)
+        else:
+            plan = group_rows(lengths, self._capacity, options.max_length)
+        return order, plan.shuffled(options.seed, epoch, number) if shuffle else plan
+
+    def count_packs(self, rows: np.ndarray) -> int:
+        """How many packs the plan of a window has, which is the same in any order of its rows."""
+        lengths = self._dataset.lengths[rows].astype(np.int64) + self._extra
+        if self._options.layout == "packed":
+            return count_packs(lengths, self._capacity)
+        return len(group_rows(lengths, self._capacity, self._options.max_length))
+
+    def open(self, epoch: int, number: int, batches: np.ndarray, shuffle: bool) -> Window:
+        """Locate, shuffle and pack the rows of the window that holds `batches`."""
+        rows = self._dataset.rows_of(batches)
+        order, plan = self.plan(epoch, number, rows, shuffle)
+        located = [self._dataset.locate(int(batch)) for batch in batches]
+        table = np.zeros((len(rows), ROW_COLUMNS), np.int64)
+        table[:, ROW] = rows
+        table[:, IDS_A] = np.concatenate([batch.ids for batch in located])
+        table[:, BITS_A] = np.concatenate([batch.words for batch in located])
+        table[:, TOKENS_A] = np.concatenate([batch.lengths for batch in located])
+        table = table[order]
+        labels = np.empty(len(rows) if self._pairs else 0, np.int64)
+        if self._pairs:
+            make_pairs(
+                table,
+                np.concatenate([batch.sentences for batch in located])[order],
+                self._options.sentence_order,
+                self._dataset.manifest.id_dtype.itemsize,
+                np.uint64(self._options.seed),
+                np.uint64(epoch),
+                labels,
+            )
+        lengths = self._dataset.lengths[rows[order]].astype(np.int64) + self._extra
+        return Window(epoch, table, lengths, labels, plan, located)
+
+    def micro_batch(self, pack: Pack | None, masking: Masking, buffers: Buffers) -> MicroBatch:
+        """Make the micro-batch of a pack, or an empty one."""
+        options = self._options
+        places = np.empty(0, np.int64)
+        epoch, longest, table = 0, 1, np.empty((0, ROW_COLUMNS), np.int64)
+        if pack is not None:
+            window = pack.window
+            places = window.plan.pack(pack.number)
+            epoch, longest = window.epoch, int(window.lengths[places[0]])
+            table = window.table[places]
+            if self._pairs:
+                buffers.pair_labels[: len(places)] = window.pair_labels[places]
+        if options.layout == "packed":
+            return self._collator.pack(table, buffers, self._capacity, masking, options.seed, epoch)
+        width = padded_width(longest, options.max_length)
+        return self._collator.pad(table, buffers, width, masking, options.seed, epoch)

@@ -1,0 +1,1 @@
+"""DeepSpeed: configuration, ranks, optimizer, checkpoints; all that touches its internals."""

@@ -1,0 +1,314 @@
+"""Checkpoints of a run: written aside, made current by one rename, used only when whole.
+
+    checkpoints/step-00000500/
+        manifest.json     every file with its size and xxh3-128; written last
+        progress.json     the step, the loader's cursor, and what the layout was
+        state/            DeepSpeed's own files
+
+DeepSpeed's files are pickles: they are opened only after the manifest check, and only from the
+run's own folder or a path given by name. Checksums detect damage, not malice.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from pathlib import Path, PurePosixPath
+from typing import Any, Self
+
+import xxhash
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from preprocess.errors import WholewordError
+from train.engine.process_group import Ranks
+
+STATE = "state"  # DeepSpeed's tag
+ASIDE = ".writing-"  # what begins so is a leftover after a kill
+_DOOMED = ".deleting-"
+FULL_DISK = (OSError, RuntimeError)  # what writing raises on one; torch.save, the second
+
+
+class RunProgress(BaseModel):
+    """How far a run is, and on what layout its state lies."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    step: int = Field(ge=0)
+    """Optimizer steps done."""
+    epoch: int = Field(ge=0)
+    cursor: dict[str, int]
+    """Where the loader goes on."""
+    best_loss: float | None
+    """The lowest validation loss so far."""
+    evaluations_since_best: int
+    last_validation: int | None = None
+    """Step of the last validation, -1 before the first; None in checkpoints that do not say."""
+    world_size: int
+    stage: int
+    precision: str
+    settings: dict[str, Any]
+    """What shapes results, as `run_folder.settings` collects it."""
+
+    def after_validation(self, loss: float) -> Self:
+        """The same after a validation at this step."""
+        better = self.best_loss is None or loss < self.best_loss
+        return self.model_copy(
+            update={
+                "best_loss": loss if better else self.best_loss,
+                "evaluations_since_best": 0 if better else self.evaluations_since_best + 1,
+                "last_validation": self.step,
+            }
+        )
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    bytes: int
+    xxh3_128: str
+
+
+class _Manifest(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    files: dict[str, _File]
+
+
+class Saver:
+    """Writes a run's checkpoints, and lets training go on during the slow part.
+
+    Every rank has one, and calls `save` and `wait` when the others do. First all ranks write their
+    files, which so far may lie in memory only. Then a thread of rank 0 puts them on disk, makes the
+    checkpoint current by a rename, and deletes the oldest. Until that rename, resuming sees the
+    checkpoint before. At most one checkpoint is under way.
+
+    As a context manager it waits at the end, whatever the end is.
+
+    Args:
+        folder: where the checkpoints are.
+        keep: how many of them to keep; 0 keeps all.
+        ranks: the run's.
+    """
+
+    def __init__(self, folder: Path, keep: int, ranks: Ranks) -> None:
+        self._folder = folder
+        self._keep = keep
+        self._ranks = ranks
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._under_way: Future[None] | None = None
+
+    def save(self, engine: Any, progress: RunProgress) -> None:
+        """Write a checkpoint of `engine`, which may change as soon as this returns.
+
+        Raises:
+            WholewordError: this one, or the one before, cannot be written.
+        """
+        self.wait()
+        final = self._folder / f"step-{progress.step:08d}"
+        aside = self._folder / f"{ASIDE}{final.name}"
+        if self._ranks.first:
+            with _writing(aside, OSError):
+                self._folder.mkdir(parents=True, exist_ok=True)
+                for pattern in (f"{ASIDE}*", f"{_DOOMED}*"):
+                    for leftover in self._folder.glob(pattern):
+                        shutil.rmtree(leftover)
+        self._ranks.wait()
+        with _writing(aside, OSError), _problems(engine, aside) as problems:
+            engine.save_checkpoint(str(aside), tag=STATE, save_latest=False)
+            if self._ranks.first and not problems:
+                text = progress.model_dump_json(indent=2) + "\n"
+                (aside / "progress.json").write_text(text, encoding="utf-8")
+        self._raise_together(next(iter(problems), None))
+        if self._ranks.first:
+            self._under_way = self._thread.submit(_make_current, aside, final, self._keep)
+
+    @property
+    def failed(self) -> bool:
+        """Whether `wait` would raise, as far as this rank knows by now."""
+        future = self._under_way
+        return future is not None and future.done() and future.exception() is not None
+
+    def wait(self) -> None:
+        """Return when the last checkpoint is current.
+
+        Raises:
+            WholewordError: it cannot be written; every rank raises the same.
+        """
+        error = self._under_way.exception() if self._under_way is not None else None
+        self._under_way = None
+        self._raise_together(error)
+
+    def _raise_together(self, error: BaseException | None) -> None:
+        """Raise the error of the first rank that has one, on every rank."""
+        for found in self._ranks.gather(error):
+            if found is not None:
+                raise found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()
+
+
+def _make_current(aside: Path, final: Path, keep: int) -> None:
+    """Put a written checkpoint on disk and under its name, and delete the oldest beyond `keep`."""
+    with _writing(aside, OSError):
+        _write_manifest(aside)
+        _discard(final)
+        aside.rename(final)
+        sync_folder(final.parent)
+        # Newer ones are damaged, or of a run that went back: no reason to delete what it has now.
+        so_far = [path for path in checkpoints(final.parent) if path.name <= final.name]
+        for old in so_far[keep:] if keep else ():
+            _discard(old)
+
+
+@contextlib.contextmanager
+def _problems(engine: Any, folder: Path) -> Iterator[list[WholewordError]]:
+    """Collect what goes wrong with a rank's files, where raising leaves the others in a barrier."""
+    problems: list[WholewordError] = []
+    write = engine.checkpoint_engine.save
+
+    def write_or_note(*arguments: Any, **named: Any) -> None:
+        try:
+            with _writing(folder, *FULL_DISK):
+                write(*arguments, **named)
+        except WholewordError as problem:
+            problems.append(problem)
+
+    engine.checkpoint_engine.save = write_or_note
+    try:
+        yield problems
+    finally:
+        engine.checkpoint_engine.save = write
+
+
+def _writing(folder: Path, *errors: type[Exception]) -> AbstractContextManager[None]:
+    remedy = "make room and run the same command again, it continues from the checkpoint before"
+    return room_for(f"{folder}: the checkpoint cannot be written", remedy, *errors)
+
+
+@contextlib.contextmanager
+def room_for(what: str, remedy: str, *errors: type[Exception]) -> Iterator[None]:
+    """Turn the errors of a full disk into the line "WHAT (CAUSE); REMEDY"."""
+    try:
+        yield
+    except errors as error:
+        cause = next(iter(str(error).splitlines()), type(error).__name__)
+        raise WholewordError(f"{what} ({cause}); {remedy}") from error
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, newest first, whole or not."""
+    return sorted(folder.glob("step-*"), reverse=True)
+
+
+def newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
+    """The newest checkpoint without damage, and why newer ones were skipped, a line each."""
+    skipped: list[str] = []
+    for checkpoint in checkpoints(folder):
+        damage = find_damage(checkpoint)
+        if damage is None:
+            return checkpoint, skipped
+        skipped.append(f"{checkpoint}: skipped, {damage}")
+    return None, skipped
+
+
+def find_damage(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint's files, or None; reads every byte."""
+    try:
+        manifest = _Manifest.model_validate_json((checkpoint / "manifest.json").read_bytes())
+    except (OSError, ValidationError):
+        return "manifest.json is missing or damaged"
+    for name, entry in manifest.files.items():
+        try:
+            damage = _damage_of(checkpoint, name, entry)
+        except OSError as error:
+            return f"{name} cannot be read ({error.strerror})"
+        if damage is not None:
+            return damage
+    if "progress.json" not in manifest.files:
+        return "progress.json is not in the manifest"
+    for file in sorted(checkpoint.rglob("*.pt")):  # DeepSpeed looks for its files by pattern
+        if file.relative_to(checkpoint).as_posix() not in manifest.files:
+            return f"{file.relative_to(checkpoint)} is not in the manifest"
+    try:
+        read_progress(checkpoint)
+    except ValidationError:
+        return "progress.json is damaged"
+    return None
+
+
+def _damage_of(checkpoint: Path, name: str, entry: _File) -> str | None:
+    """What is wrong with one file of the manifest, or None."""
+    pure = PurePosixPath(name)
+    if pure.is_absolute() or ".." in pure.parts:
+        return f"manifest.json names {name}, which is outside"
+    file = checkpoint / name
+    if not file.is_file():
+        return f"{name} is missing"
+    if file.stat().st_size != entry.bytes:
+        return f"{name} has {file.stat().st_size} bytes instead of {entry.bytes}"
+    if _digest(file) != entry.xxh3_128:
+        return f"{name} has another checksum than when it was written"
+    return None
+
+
+def read_progress(checkpoint: Path) -> RunProgress:
+    """What a whole checkpoint says about the run."""
+    return RunProgress.model_validate_json((checkpoint / "progress.json").read_bytes())
+
+
+def load(engine: Any, checkpoint: Path) -> None:
+    """Give `engine` the state of a whole checkpoint that was saved on the same layout."""
+    with contextlib.chdir(checkpoint):  # it takes paths for patterns: a run's own may have a [
+        path, _ = engine.load_checkpoint(os.curdir, tag=STATE)
+    if path is None:
+        raise WholewordError(f"{checkpoint}: DeepSpeed finds no state in it; delete it")
+
+
+def sync_folder(folder: Path) -> None:
+    """Put a folder's names on disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_manifest(folder: Path) -> None:
+    files = {}
+    for file in _files(folder):
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+        name = file.relative_to(folder).as_posix()
+        files[name] = {"bytes": file.stat().st_size, "xxh3_128": _digest(file)}
+    manifest = folder / "manifest.json"
+    with manifest.open("w") as handle:
+        json.dump({"files": files}, handle, indent=2)
+        handle.flush()
+        os.fsync(handle.fileno())
+    for inner in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
+        sync_folder(inner)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def _digest(file: Path) -> str:
+    digest = xxhash.xxh3_128()
+    with file.open("rb") as handle:
+        while block := handle.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _discard(folder: Path) -> None:
+    """Delete a checkpoint so that no half of it is ever seen under its name."""
+    if folder.exists():
+        doomed = folder.with_name(_DOOMED + folder.name)
+        folder.rename(doomed)
+        shutil.rmtree(doomed)

@@ -1,0 +1,27 @@
+"""Hand a model to DeepSpeed."""
+
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from train.engine.config import EnginePlan
+from train.engine.keys import readable_refusals
+from train.engine.optimizer import keep_gradient_norm, parameter_groups
+from train.options import Options
+
+
+def start_engine(model: PreTrainedModel, plan: EnginePlan, options: Options) -> Any:
+    """Hand the model to DeepSpeed.
+
+    Raises:
+        WholewordError: DeepSpeed refuses the configuration.
+    """
+    import deepspeed
+
+    groups = parameter_groups(model, plan.weight_decay)
+    with readable_refusals(plan.config, options.run.deepspeed):
+        engine, *_ = deepspeed.initialize(model=model, model_parameters=groups, config=plan.config)
+    keep_gradient_norm(engine)
+    if options.optimization.torch_compile:
+        engine.compile()
+    return engine

@@ -1,0 +1,234 @@
+"""Fill masks in lines of text: what the original system's test mode did.
+
+Every line has whole words masked, and the model's likeliest token put in the place of each mask.
+"""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from preprocess.encode.encoders import choose_encoder, make_encoder
+from preprocess.encode.protocol import Encoder, EncoderSpec
+from preprocess.encode.segmenters import parse_segmenter
+from preprocess.encode.tokenizer import LoadedTokenizer, SpecialTokens, has_han, load_backend
+from preprocess.errors import WholewordError
+from train.model.loss import mlm_logits
+from train.model.vocabulary_check import position_offset
+
+CSV_COLUMNS = ("src", "pred", "mask")
+_LINES = 64  # lines that go through the model together
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One line.
+
+    Attributes:
+        source: the line.
+        predicted: the line with the model's tokens where they differ from the line's.
+        masked: the line with masks.
+        tokens: how many tokens were masked.
+        correct: how many of them the model found.
+    """
+
+    source: str
+    predicted: str
+    masked: str
+    tokens: int
+    correct: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Over all lines: shares are of lines with a masked token, and of masked tokens."""
+
+    lines: int
+    exact_match: float
+    token_accuracy: float
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 file that hold more than white space.
+
+    Raises:
+        WholewordError: the file is missing or has no such line.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig", errors="replace")
+    except OSError as error:
+        raise WholewordError(f"{path}: {error.strerror}; name a text file") from error
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    lines = [line for line in lines if line.strip()]
+    if not lines:
+        raise WholewordError(f"{path}: has no text; name a file with a sample a line")
+    return lines
+
+
+def encoder_for(tokenizer: LoadedTokenizer, segmenter: str) -> Encoder:
+    """What build-shards would encode with; "auto" is jieba where the vocabulary has Han."""
+    if segmenter == "auto":
+        segmenter = "jieba" if has_han(tokenizer.json) else "none"
+    spec = parse_segmenter(segmenter, (), True)
+    kind, _ = choose_encoder("auto", tokenizer.json, spec)
+    return make_encoder(EncoderSpec(tokenizer.json, spec, kind))
+
+
+def predict(
+    model: PreTrainedModel,
+    tokenizer: LoadedTokenizer,
+    encoder: Encoder,
+    lines: list[str],
+    probability: float,
+    seed: int,
+) -> Iterator[Prediction]:
+    """Mask and fill every line.
+
+    Each word is masked with `probability`, and one word at least; every token of it becomes the
+    mask. Which words depends on the seed and the line's number alone. A line that is longer than
+    the model's positions goes through it in parts.
+
+    Args:
+        model: prepared by `prepare_padded`.
+        tokenizer: the model's.
+        encoder: says where the lines' words begin.
+        lines: the text.
+        probability: expected share of masked tokens.
+        seed: decides which words.
+    """
+    renderer = _Renderer(tokenizer)
+    for first in range(0, len(lines), _LINES):
+        part = lines[first : first + _LINES]
+        encoded = encoder.encode(pa.array(part, pa.large_string()))
+        spans = list(zip(encoded.offsets[:-1], encoded.offsets[1:], strict=True))
+        ids = [encoded.ids[a:b].astype(np.int64) for a, b in spans]
+        chosen = [
+            _choose(encoded.word_starts[a:b], probability, [seed, first + number])
+            for number, (a, b) in enumerate(spans)
+        ]
+        filled = _fill(model, tokenizer.special, ids, chosen)
+        for line, truth, places, found in zip(part, ids, chosen, filled, strict=True):
+            yield renderer.render(line, truth, places, found)
+
+
+def summarize(predictions: list[Prediction]) -> Summary:
+    """Exact match and token accuracy."""
+    asked = [p for p in predictions if p.tokens]
+    tokens = sum(p.tokens for p in asked)
+    return Summary(
+        lines=len(predictions),
+        exact_match=sum(p.correct == p.tokens for p in asked) / max(len(asked), 1),
+        token_accuracy=sum(p.correct for p in asked) / max(tokens, 1),
+    )
+
+
+def write_csv(path: Path, predictions: list[Prediction]) -> None:
+    """Write the columns src, pred, mask; the file is whole or absent."""
+    aside = path.with_name(f".{path.name}.tmp")
+    try:
+        with aside.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(CSV_COLUMNS)
+            writer.writerows((p.source, p.predicted, p.masked) for p in predictions)
+        aside.replace(path)
+    except OSError as error:
+        raise WholewordError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def _choose(word_starts: np.ndarray, probability: float, seed: list[int]) -> np.ndarray:
+    """Bool `[tokens]`: the tokens of words that are masked."""
+    if not len(word_starts):
+        return np.zeros(0, bool)
+    word = np.cumsum(word_starts) - 1
+    draws = np.random.default_rng(seed).random(word[-1] + 1)
+    return (draws < max(probability, draws.min() + 1e-12))[word]
+
+
+def _fill(
+    model: PreTrainedModel, special: SpecialTokens, ids: list[np.ndarray], chosen: list[np.ndarray]
+) -> list[np.ndarray]:
+    """The likeliest ids at the chosen places of each line."""
+    room = int(model.config.max_position_embeddings) - position_offset(model)
+    room -= len(special.prefix) + len(special.suffix)
+    rows, masks = [], []
+    for line, places in zip(ids, chosen, strict=True):
+        masked = np.where(places, special.mask_id, line)
+        for start in range(0, len(line), room):
+            inside = masked[start : start + room].tolist()
+            rows.append([*special.prefix, *inside, *special.suffix])
+            inner = places[start : start + room].tolist()
+            masks.append([*[0] * len(special.prefix), *inner, *[0] * len(special.suffix)])
+    found = _likeliest(model, _rectangle(rows, special.pad_id), _rectangle(masks, 0).bool(), rows)
+    ends = np.cumsum([int(places.sum()) for places in chosen])
+    return np.split(found, ends[:-1])
+
+
+def _likeliest(
+    model: PreTrainedModel, input_ids: Tensor, masked: Tensor, rows: list[list[int]]
+) -> np.ndarray:
+    attention_mask = _rectangle([[1] * len(row) for row in rows], 0)
+    with torch.inference_mode():
+        output = model(
+            input_ids=input_ids.to(model.device),
+            attention_mask=attention_mask.to(model.device),
+            masked_positions=masked.flatten().nonzero().flatten().to(model.device),
+        )
+    return mlm_logits(output).argmax(dim=-1).cpu().numpy()
+
+
+def _rectangle(rows: list[list[int]], fill: int) -> Tensor:
+    width = max((len(row) for row in rows), default=0)
+    return torch.tensor([[*row, *[fill] * (width - len(row))] for row in rows], dtype=torch.long)
+
+
+class _Renderer:
+    """Puts masks and predictions into a line's own text, by the tokenizer's character offsets."""
+
+    def __init__(self, tokenizer: LoadedTokenizer) -> None:
+        self._backend = load_backend(tokenizer.json)
+        self._source: PreTrainedTokenizerBase = tokenizer.source
+
+    def render(
+        self, line: str, ids: np.ndarray, places: np.ndarray, found: np.ndarray
+    ) -> Prediction:
+        predicted = ids.copy()
+        predicted[places] = found
+        encoding = self._backend.encode(line, add_special_tokens=False)
+        text, spans = line, encoding.offsets
+        if encoding.ids != ids.tolist():  # the segmenter has taken marks out of the text
+            text, spans = self._plain(ids)
+        mask = str(self._source.mask_token)
+        masked = {int(i): mask for i in places.nonzero()[0]}
+        wrong = {int(i): self._text(int(predicted[i])) for i in (predicted != ids).nonzero()[0]}
+        return Prediction(
+            source=line,
+            predicted=_splice(text, spans, wrong),
+            masked=_splice(text, spans, masked),
+            tokens=len(masked),
+            correct=len(masked) - len(wrong),
+        )
+
+    def _text(self, token: int) -> str:
+        return str(self._source.decode([token])).strip().removeprefix("##")
+
+    def _plain(self, ids: np.ndarray) -> tuple[str, list[tuple[int, int]]]:
+        """Text made of the tokens alone, and where each lies in it."""
+        pieces = [self._text(int(token)) for token in ids]
+        ends = np.cumsum([len(piece) for piece in pieces]).tolist()
+        return "".join(pieces), list(zip([0, *ends], ends, strict=False))
+
+
+def _splice(text: str, spans: list[tuple[int, int]], replaced: dict[int, str]) -> str:
+    """Replace the spans of some tokens; spans ascend and may overlap (bytes of one character)."""
+    parts, end = [], 0
+    for token, (start, stop) in enumerate(spans):
+        parts.append(text[end:start])
+        parts.append(replaced.get(token, text[max(start, end) : stop]))
+        end = max(end, stop)
+    return "".join([*parts, text[end:]])

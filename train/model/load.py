@@ -1,0 +1,115 @@
+"""Stock Hugging Face masked-LM models: from a checkpoint, or from nothing, to fit the shards.
+
+A model is never re-implemented; `packed` says what is changed of it from outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForMaskedLM,
+    BertForPreTraining,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+
+from preprocess.errors import WholewordError
+from train.model.presets import PRESETS, apply_overrides, is_folder, preset_config
+from train.model.vocabulary_check import (
+    REMEDY,
+    Vocabulary,
+    check_encoder_weights,
+    check_positions,
+    fit_vocabulary,
+    is_path,
+    readable_errors,
+)
+
+
+def load_model(
+    name: str,
+    vocabulary: Vocabulary,
+    *,
+    overrides: Mapping[str, object] | None = None,
+    seed: int = 0,
+    pairs: bool = False,
+    trust_remote_code: bool = False,
+) -> PreTrainedModel:
+    """Load a checkpoint, or make a preset from nothing, to fit the shards; fp32, on the CPU.
+
+    Vocabulary: a preset takes the shards'. A checkpoint must give every id of its own
+    tokenizer to the same token as the shards do; ids that the shards have beyond those get
+    new embeddings. Where a checkpoint has no tokenizer beside it, there is nothing to
+    compare tokens with, so the sizes must be equal, or the model's be the shards' rounded
+    up to a multiple of 8 to 128, as is done for speed.
+
+    Args:
+        name: a preset, a folder, or a hub id. Presets come first: write ./bert-base for a
+            folder of that name.
+        vocabulary: of the shards.
+        overrides: configuration values to replace; strings are read as the type replaced.
+        seed: of new weights.
+        pairs: also load the head for pairs of sentences (BERT only).
+        trust_remote_code: run code that comes with a hub model.
+
+    Raises:
+        WholewordError: the model is missing or does not fit the shards.
+    """
+    overrides = overrides or {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if name in PRESETS:
+            config = preset_config(name, vocabulary.size, vocabulary.pad_id, vocabulary.max_length)
+            apply_overrides(config, overrides, name)
+            model = new_model(config, pairs, name)
+        else:
+            model = _load_checkpoint(name, overrides, pairs, trust_remote_code)
+            fit_vocabulary(model, name, vocabulary, trust_remote_code)
+    check_positions(model, name, vocabulary.max_length)
+    return model
+
+
+def _load_checkpoint(
+    name: str, overrides: Mapping[str, object], pairs: bool, trust_remote_code: bool
+) -> PreTrainedModel:
+    """Load configuration and weights; pickled weights only as plain tensors (weights_only)."""
+    if is_path(name) and not is_folder(Path(name)):
+        raise WholewordError(f"{name}: no such folder; {REMEDY}")
+    with readable_errors(name):
+        config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
+    apply_overrides(config, overrides, name)
+    model_class = _model_class(config, pairs, name)
+    with readable_errors(name):
+        model, report = model_class.from_pretrained(
+            name,
+            config=config,
+            dtype=torch.float32,
+            weights_only=True,
+            output_loading_info=True,
+            trust_remote_code=trust_remote_code,
+        )
+    check_encoder_weights(model, report["missing_keys"], name)
+    return model
+
+
+def _model_class(config: PretrainedConfig, pairs: bool, name: str) -> Any:
+    """Return the class that has the heads of the objective."""
+    if not pairs:
+        return AutoModelForMaskedLM
+    if config.model_type != "bert":
+        raise WholewordError(
+            f"{name}: only BERT models have the head for sentence pairs, this one is "
+            f"{config.model_type}; leave the pair objective off"
+        )
+    return BertForPreTraining
+
+
+def new_model(config: PretrainedConfig, pairs: bool, name: str) -> PreTrainedModel:
+    """Make a model with new weights, and with the head for pairs of sentences if wanted."""
+    model_class = _model_class(config, pairs, name)
+    return model_class(config) if pairs else model_class.from_config(config)

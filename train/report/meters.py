@@ -1,0 +1,102 @@
+"""Sums over the steps since the last line of metrics, and what a run takes of the machine."""
+
+import contextlib
+import resource
+import time
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from train.data.collate import MicroBatch
+from train.engine.process_group import Ranks
+from train.engine.totals import StepTotals
+from train.model.flops import FlopCounter
+from train.model.forward import LossSums
+
+
+def parameter_count(model: PreTrainedModel) -> int:
+    """Number of weights, tied ones once."""
+    # ds_numel: of the whole parameter where ZeRO-3 has partitioned it
+    return sum(int(getattr(p, "ds_numel", p.numel())) for p in model.parameters())
+
+
+def memory_bytes(device: torch.device) -> int:
+    """The most memory that this rank has used: of the GPU, or of the process on a CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+class TrainingMeter:
+    """Sums over the steps since the last line of metrics.
+
+    Losses and correct predictions are this rank's until `means` adds the ranks'; counts come from
+    the step's own all-reduce.
+
+    Attributes:
+        steps: how many there were.
+    """
+
+    def __init__(self, ranks: Ranks, flops: FlopCounter, peak: float) -> None:
+        self._ranks = ranks
+        self._flops_of = flops
+        self._peak = peak
+        self.clear()
+
+    def clear(self) -> None:
+        """Start over, now."""
+        self.steps = 0
+        self._sums = torch.zeros(3, dtype=torch.float64, device=self._ranks.device)
+        self._flops = self._waited = 0.0
+        self._masked = self._pairs = self._tokens = self._rows = 0.0
+        self._since = time.perf_counter()
+
+    def add_batch(self, batch: MicroBatch, sums: LossSums) -> Tensor:
+        """Take in this rank's micro-batch; returns its loss, a scalar without a gradient."""
+        loss_sum, pairs = sums.loss_sum.detach(), sums.pair_loss_sum
+        pair_sum = torch.zeros_like(loss_sum) if pairs is None else pairs.detach()
+        parts = [loss_sum, sums.correct.sum(), pair_sum]
+        self._sums += torch.stack([part.double() for part in parts])
+        self._flops += self._flops_of(batch)
+        return loss_sum + pair_sum
+
+    def add_wait(self, seconds: float) -> None:
+        """Take in how long this rank waited for data."""
+        self._waited += seconds
+
+    def add_step(self, totals: StepTotals) -> None:
+        """Take in a finished step's totals over ranks."""
+        self.steps += 1
+        self._masked += totals.masked
+        self._pairs += totals.pairs
+        self._tokens += totals.tokens
+        self._rows += totals.rows
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the time of validations and checkpoints out of the speed."""
+        start = time.perf_counter()
+        yield
+        self._since += time.perf_counter() - start
+
+    def means(self) -> dict[str, float]:
+        """What the steps since the last call were like, over all ranks; starts over."""
+        seconds = max(time.perf_counter() - self._since, 1e-9)
+        ranks = self._ranks
+        sums = ranks.sum([*self._sums.tolist(), self._flops, self._waited])
+        loss, correct, pair_loss, flops, waited = sums
+        values = {
+            "loss": loss / max(self._masked, 1.0),
+            "accuracy": correct / max(self._masked, 1.0),
+            "tokens_per_second": self._tokens / seconds,
+            "samples_per_second": self._rows / seconds,
+            "mfu": flops / seconds / (self._peak * ranks.world_size),
+            "data_wait": waited / seconds / ranks.world_size,
+            "memory_bytes": float(memory_bytes(ranks.device)),
+        }
+        if pair_loss:
+            values["pair_loss"] = pair_loss / self._pairs
+        self.clear()
+        return values

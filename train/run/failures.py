@@ -1,0 +1,54 @@
+"""How a run that fails says so: one line, once, whatever the number of ranks."""
+
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+from train.engine.process_group import rank_of_process
+
+_FIRST_WORD = 15.0  # seconds that other ranks leave rank 0 to report an error that all of them have
+
+
+def report_error(line: str) -> int:
+    """Print one line on standard error, once, whatever the number of ranks; returns 1.
+
+    When all ranks fail alike, rank 0 speaks and the launcher ends the others while they wait.
+    A rank that is still there after that failed alone, and speaks.
+    """
+    if rank_of_process() != 0:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # training only takes note of it
+        time.sleep(_FIRST_WORD)
+    print(line, file=sys.stderr, flush=True)
+    return 1
+
+
+def report_lost_rank(error: Exception) -> int:
+    """Say that another rank is gone, and leave it time to say why; returns 1."""
+    cause = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+    line = (
+        f"error: the connection to another rank is lost ({cause}); it says why itself, or it was "
+        "killed, perhaps because memory ran out; run the same command again, it continues from "
+        "the last checkpoint"
+    )
+    status = report_error(line)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    time.sleep(2 * _FIRST_WORD)  # this rank's end would be the other's; the launcher ends both
+    return status
+
+
+def report_defect(folder: Path | None) -> int:
+    """Write the current exception to a log file and its path on standard error; returns 70.
+
+    70 is EX_SOFTWARE of sysexits.h. The log is in the run's folder, or else in a temporary one.
+    """
+    text = traceback.format_exc()
+    name = f"error-rank{rank_of_process()}.log"
+    if folder is None or not folder.is_dir():
+        folder = Path(tempfile.mkdtemp(prefix="wholeword-"))
+    (folder / name).write_text(text, encoding="utf-8")
+    last = text.strip().splitlines()[-1][:200]
+    report_error(f"internal error: {last}; the traceback is in {folder / name}")
+    return 70

@@ -1,0 +1,147 @@
+"""A run: what the training loop works with, and what it does between two steps."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from transformers import PreTrainedModel
+
+from train.data.loader import Loader, Step
+from train.data.shard_dataset import ShardDataset
+from train.data.windows import Cursor, LoaderOptions
+from train.engine import checkpoint
+from train.engine.checkpoint import RunProgress, Saver
+from train.engine.config import EnginePlan
+from train.engine.health import HealthMonitor
+from train.engine.optimizer import engine_values
+from train.engine.process_group import Ranks
+from train.engine.schedules import Schedule
+from train.engine.totals import StepTotals
+from train.options import Options
+from train.report.console import Console, scores_line
+from train.report.log import MetricsLog
+from train.report.meters import TrainingMeter
+from train.run import folder as run_folder
+from train.run.signals import StopRequest
+from train.run.timing import Clock
+from train.run.validation import Validator
+
+
+@dataclass
+class Run:
+    """Everything of a run, and what is done with it between two steps.
+
+    What is due at a step follows from `progress` alone, so the beginning, the end and a run that
+    continues take the same path: a checkpoint says which step was validated last.
+    """
+
+    options: Options
+    plan: EnginePlan
+    ranks: Ranks
+    folder: Path
+    dataset: ShardDataset
+    loader_options: LoaderOptions
+    model: PreTrainedModel
+    engine: Any
+    schedule: Schedule
+    total_steps: int
+    progress: RunProgress
+    saver: Saver
+    console: Console
+    validator: Validator | None
+    """None where there are no validation rows, or none are wanted."""
+    meter: TrainingMeter
+    health: HealthMonitor
+    clock: Clock
+    stop: StopRequest
+    log: MetricsLog | None = None
+    """On rank 0."""
+    lock: IO[str] | None = None
+    """Held on rank 0 as long as the run lives."""
+    saved_step: int = 0
+    """Of the newest checkpoint."""
+
+    @property
+    def static(self) -> bool:
+        """Whether inputs are padded to few shapes, for torch.compile."""
+        return self.options.optimization.torch_compile
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the run's checkpoints are."""
+        return self.folder / run_folder.CHECKPOINTS
+
+    def steps(self) -> Iterator[Step | None]:
+        """This rank's steps that are left, and None behind the last one."""
+        cursor = Cursor.from_dict(self.progress.cursor)
+        loader = Loader(self.dataset, self.loader_options)
+        yield from loader.steps(cursor, self.progress.step, self.total_steps)
+        yield None
+
+    def totals(self, step: Step | None) -> StepTotals:
+        """What all ranks know of `step`, and want before it; every rank calls this.
+
+        Raises:
+            WholewordError: the step before went wrong for good, on any rank.
+        """
+        # A checkpoint that could not be finished is due again: then every rank hears why.
+        save = self.clock.save_due or self.saver.failed
+        stop = self.stop.asked or self.clock.over
+        totals = StepTotals.over_ranks(self.ranks, step, stop, save, self.health.diverged)
+        if totals.diverged:
+            raise self.health.error(self.progress.step, self._newest_checkpoint())
+        return totals
+
+    def advance(self, step: Step) -> None:
+        """Take note that a step is done."""
+        after = {"step": step.number + 1, "epoch": step.epoch, "cursor": step.cursor.to_dict()}
+        self.progress = self.progress.model_copy(update=after)
+
+    def report_if_due(self, last: bool) -> None:
+        """Log the metrics of the steps since the last report."""
+        step = self.progress.step
+        if self.meter.steps and (last or step % self.options.run.logging_steps == 0):
+            values = self.meter.means() | engine_values(self.engine)
+            self.console.advance(step, values)
+            if self.log:
+                self.log.write(step, "train", values)
+
+    def validate_if_due(self, last: bool) -> bool:
+        """Score the model on the validation rows; returns False when asked to stop meanwhile."""
+        progress = self.progress
+        if self.validator is None or progress.last_validation == progress.step:
+            return True
+        if not last and progress.step % self.options.run.eval_steps:
+            return True
+        with self.meter.paused():
+            scores = self.validator.score(lambda: self.stop.asked)
+        if scores is None:
+            return False
+        self.progress = progress.after_validation(scores.loss)
+        self.console.say(f"step {progress.step}: {scores_line(scores)}")
+        if self.log:
+            self.log.write(progress.step, "validation", scores.as_dict())
+        return True
+
+    @property
+    def patience_is_over(self) -> bool:
+        """Whether --early-stopping-patience says to stop."""
+        patience = self.options.run.early_stopping_patience
+        return bool(patience) and self.progress.evaluations_since_best >= patience
+
+    def save_if_due(self, now: bool) -> None:
+        """Write a checkpoint after every --save-steps, or `now`, unless there is one of this step."""
+        step, every = self.progress.step, self.options.run.save_steps
+        if step == self.saved_step or not (now or (every and step % every == 0)):
+            return
+        with self.meter.paused():
+            self.saver.save(self.engine, self.progress)
+        self.saved_step = step
+        self.clock.saved()
+
+    def _newest_checkpoint(self) -> str:
+        """The newest checkpoint in words; every rank calls this, for one may be under way."""
+        self.saver.wait()
+        newest = next(iter(checkpoint.checkpoints(self.checkpoints)), None)
+        return f"the last good checkpoint is {newest}" if newest else "there is no checkpoint yet"

@@ -1,0 +1,225 @@
+"""Set a run up from its options: data, model, engine, and where to begin."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from transformers import PretrainedConfig, PreTrainedModel
+
+from preprocess.errors import WholewordError
+from preprocess.write.manifest import Manifest
+from train.data.loader import count_steps
+from train.data.shard_dataset import ShardDataset
+from train.data.windows import Cursor, LoaderOptions
+from train.engine.checkpoint import RunProgress, Saver
+from train.engine.config import EnginePlan, detect_hardware, make_engine_plan, read_config
+from train.engine.health import HealthMonitor
+from train.engine.keys import check_keys
+from train.engine.memory import keep_freed_memory
+from train.engine.optimizer import enable_checkpointing
+from train.engine.partition import load_partitioned
+from train.engine.process_group import Ranks
+from train.engine.schedules import Schedule
+from train.engine.start import start_engine
+from train.model.dropout import use_fast_dropout
+from train.model.flops import FlopCounter, peak_flops
+from train.model.load import load_model, new_model
+from train.model.packed import attention_dropout, can_pack, prepare_packed, prepare_padded
+from train.model.vocabulary_check import Vocabulary
+from train.options import Options, parse_overrides
+from train.report.console import Console
+from train.report.log import MetricsLog
+from train.report.meters import TrainingMeter, parameter_count
+from train.run import folder as run_folder
+from train.run.resume import resume
+from train.run.run import Run
+from train.run.signals import StopRequest
+from train.run.timing import Clock
+from train.run.validation import Validator
+
+
+def set_up(options: Options, ranks: Ranks) -> Run | None:
+    """Build everything that the training loop needs; None where the run is finished already.
+
+    Raises:
+        WholewordError: something that the options name is missing or does not fit.
+    """
+    folder = Path(options.run.output_dir)
+    config = read_config(options.run.deepspeed)
+    plan = make_engine_plan(config, options, ranks.world_size, detect_hardware())
+    check_keys(config, plan.config, options.run.deepspeed)
+    dataset, validation = load_datasets(options)
+    settings = run_folder.settings(options, plan, ranks.world_size, dataset.manifest)
+    lock = run_folder.claim(folder) if ranks.first else None
+    ranks.wait()
+    if run_folder.check_unchanged(folder, settings, options):
+        if ranks.first:
+            print(f"{folder}: this run is finished; its model is {folder / run_folder.FINAL}")
+        return None
+    model, packed = make_model(options, plan, dataset.manifest, ranks)
+    loader = loader_options(options, plan, dataset.manifest, ranks, packed)
+    steps = options.optimization.max_steps
+    steps = steps or count_steps(dataset, loader, options.optimization.num_train_epochs)
+    console = Console(steps, ranks.first)
+    _announce(console, options, plan, ranks, model, packed, steps, dataset.manifest.max_length)
+    engine = start_engine(model, plan, options)
+    stop = StopRequest()
+    run = Run(
+        options=options,
+        plan=plan,
+        ranks=ranks,
+        folder=folder,
+        dataset=dataset,
+        loader_options=loader,
+        model=model,
+        engine=engine,
+        schedule=make_schedule(plan, options, steps),
+        total_steps=steps,
+        progress=_beginning(plan, ranks, settings),
+        saver=Saver(folder / run_folder.CHECKPOINTS, options.run.save_total_limit, ranks),
+        console=console,
+        validator=Validator(validation, dataset, loader, model, ranks) if validation else None,
+        meter=TrainingMeter(ranks, FlopCounter(model), peak_flops(ranks.device, plan.precision)),
+        health=HealthMonitor(engine),
+        clock=Clock(options.run),
+        stop=stop,
+        lock=lock,
+    )
+    resume(run)
+    if ranks.device.type == "cpu":
+        keep_freed_memory()
+    if ranks.first:
+        run_folder.store_settings(folder, settings)
+        run.log = MetricsLog(folder, run.progress.step, options.run.report_to, settings)
+    return run
+
+
+def load_datasets(options: Options) -> tuple[ShardDataset, ShardDataset | None]:
+    """Open the training rows, and the validation rows where there are some and they are wanted."""
+    folder = Path(options.data.data)
+    dataset = ShardDataset(folder, "train", options.data.check_shards)
+    if not len(dataset):
+        raise WholewordError(f"{folder}: holds no training rows; build shards from more text")
+    if not options.run.eval_steps or not dataset.manifest.parts["validation"].rows:
+        return dataset, None
+    return dataset, ShardDataset(folder, "validation", options.data.check_shards)
+
+
+def loader_options(
+    options: Options, plan: EnginePlan, manifest: Manifest, ranks: Ranks, packed: bool
+) -> LoaderOptions:
+    """What this rank's loader does."""
+    return LoaderOptions(
+        seed=options.optimization.seed,
+        micro_batch_size=plan.micro_batch_size,
+        max_length=manifest.max_length,
+        accumulation=plan.accumulation,
+        batch_warmup=options.optimization.batch_warmup,
+        world_size=ranks.world_size,
+        rank=ranks.rank,
+        masking=options.data.masking,
+        mlm_probability=options.data.probabilities,
+        mask_replace=options.data.replacements,
+        layout="packed" if packed else "padded",
+        sentence_order=options.data.sentence_order,
+        next_sentence=options.data.next_sentence,
+        pin=ranks.device.type == "cuda",
+    )
+
+
+def make_model(
+    options: Options, plan: EnginePlan, manifest: Manifest, ranks: Ranks
+) -> tuple[PreTrainedModel, bool]:
+    """Load or create the model, and prepare it for packs where it keeps rows apart.
+
+    Returns:
+        The model, partitioned in ZeRO-3 and else in fp32 on the CPU, and whether it takes packs.
+    """
+    pairs = options.data.sentence_order or options.data.next_sentence
+    remote = options.model.trust_remote_code
+
+    def load() -> tuple[PreTrainedModel, bool]:
+        vocabulary = Vocabulary(
+            folder=Path(options.data.data) / "tokenizer",
+            size=manifest.tokenizer.vocab_size,
+            pad_id=manifest.tokenizer.pad_id,
+            max_length=manifest.max_length,
+        )
+        model = load_model(
+            options.model.model,
+            vocabulary,
+            overrides=parse_overrides(options.model.config_overrides),
+            seed=options.optimization.seed,
+            pairs=pairs,
+            trust_remote_code=remote,
+        )
+        return model, can_pack(model)
+
+    def make(config: PretrainedConfig) -> PreTrainedModel:
+        return new_model(config, pairs, options.model.model)
+
+    if plan.stage == 3 and not remote:  # a configuration's foreign class cannot be sent
+        model, packed = load_partitioned(load, make, plan.config, plan.precision, ranks)
+    else:
+        model, packed = load()
+    (prepare_packed if packed else prepare_padded)(model)
+    if ranks.device.type == "cpu":
+        use_fast_dropout(model)
+    if options.optimization.gradient_checkpointing:
+        enable_checkpointing(model, options.model.model)
+    return model, packed
+
+
+def make_schedule(plan: EnginePlan, options: Options, total_steps: int) -> Schedule:
+    """The learning rate over the run."""
+    warmup = plan.warmup_steps
+    if warmup is None:
+        warmup = math.ceil(options.optimization.warmup_ratio * total_steps)
+    return Schedule(plan.schedule, plan.learning_rate, warmup, total_steps)
+
+
+def _beginning(plan: EnginePlan, ranks: Ranks, settings: dict[str, Any]) -> RunProgress:
+    return RunProgress(
+        step=0,
+        epoch=0,
+        cursor=Cursor().to_dict(),
+        best_loss=None,
+        evaluations_since_best=0,
+        last_validation=-1,
+        world_size=ranks.world_size,
+        stage=plan.stage,
+        precision=plan.precision,
+        settings=settings,
+    )
+
+
+def _announce(
+    console: Console,
+    options: Options,
+    plan: EnginePlan,
+    ranks: Ranks,
+    model: PreTrainedModel,
+    packed: bool,
+    steps: int,
+    max_length: int,
+) -> None:
+    """Say what will run where, and what was changed to make it run."""
+    rows = plan.micro_batch_size * plan.accumulation * ranks.world_size
+    console.say(
+        f"{options.model.model}, {parameter_count(model):,} parameters, on {ranks.world_size} x "
+        f"{ranks.device.type}, {plan.precision}, ZeRO {plan.stage}; "
+        f"{steps:,} steps of {rows} x {max_length} = {rows * max_length:,} tokens; "
+        f"{options.data.data} -> {options.run.output_dir}"
+    )
+    for note in plan.notes:
+        console.say(f"changed: {note}")
+    if ranks.device.type == "cpu" and ranks.world_size > 1:
+        console.say("changed: DeepSpeed's shared-memory operator -> gloo: it has to be compiled")
+    if not packed:
+        console.say(
+            "changed: packs -> padded batches: this model's attention does not keep packed rows apart"
+        )
+    elif attention_dropout(model):
+        console.say(
+            f"changed: attention dropout {attention_dropout(model)} -> 0: packed attention has none"
+        )
