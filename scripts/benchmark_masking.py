@@ -110,7 +110,7 @@ def copy_rows(table, settings, special, buffers):  # type: ignore[no-untyped-def
             buffers.input_ids,
             buffers.token_type_ids,
         )
-        count_up(buffers.position_ids[begin:end])
+        count_up(buffers.position_ids[begin:end], 0)
 
 
 def one_thread(run: Callable[[], int]) -> float:

@@ -63,7 +63,7 @@ def packed(name: str, dtype: torch.dtype, static: bool) -> Training:
     """Train the same model on a pack, with logits at masked positions."""
     model, device = make_model(CONFIGS[name]).to("cuda", dtype), torch.device("cuda")
     prepare_packed(model)
-    batch = make_pack(LENGTHS, size=160)
+    batch = make_pack(LENGTHS, size=160, model=model)
     logits = mlm_logits(model(**model_inputs(batch, model, device, static=static)))
     return train_once(model, masked_lm_loss(logits, mlm_labels(batch, device, static=static)))
 

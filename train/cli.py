@@ -31,8 +31,8 @@ from train.evaluate.evaluation import (
 from train.model.load import load_model
 from train.model.packed import can_pack, prepare_packed, prepare_padded
 from train.model.presets import check_name
-from train.model.vocabulary_check import Vocabulary
-from train.report.console import silence_libraries
+from train.model.vocabulary_check import Vocabulary, position_offset
+from train.report.progress import silence_libraries
 
 SHOWN_LINES = 3
 """Lines that predict shows; the file has them all."""
@@ -81,6 +81,7 @@ def evaluate_command(
         masking=masking,
         mlm_probability=(mlm_probability, mlm_probability),
         layout="packed" if packed else "padded",
+        first_position=position_offset(loaded),
     )
     frequencies = token_frequencies(ShardDataset(data, "train"))
     ranks = Ranks(rank=0, world_size=1, device=loaded.device)

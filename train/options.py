@@ -1,7 +1,6 @@
 """What can be set on the command line of `train/pretrain.py`, and what each option means."""
 
 import argparse
-import dataclasses
 import os
 import re
 import shutil
@@ -32,12 +31,6 @@ class ModelOptions:
     )
     trust_remote_code: bool = _option(False, "Run Python code that a hub model brings along.")
 
-    def __post_init__(self) -> None:
-        # A second's import, which readers of this file do not need.
-        from train.model.presets import check_name
-
-        check_name(self.model)
-
 
 @dataclass(frozen=True)
 class DataOptions:
@@ -62,18 +55,11 @@ class DataOptions:
     )
 
     def __post_init__(self) -> None:
-        start, end = self.probabilities
-        if not (0 < start < 1 and 0 < end < 1):
-            raise WholewordError(
-                f"--mlm-probability {self.mlm_probability}: not between 0 and 1; "
-                "write 0.15, or 0.3:0.15 to go from one to the other"
-            )
-        shares = self.replacements
-        if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
-            raise WholewordError(
-                f"--mask-replace {self.mask_replace}: three shares that add up to 1 are needed; "
-                "write 0.8,0.1,0.1"
-            )
+        for probability in self.probabilities:
+            check_probability(probability)
+            if probability == 0:
+                raise WholewordError("--mlm-probability 0: masks nothing; write 0.15")
+        check_replacements(self.replacements)
         if self.sentence_order and self.next_sentence:
             raise WholewordError(
                 "--sentence-order and --next-sentence both want the model's pair head; choose one"
@@ -243,11 +229,6 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def as_dict(options: Any) -> dict[str, Any]:
-    """One group of options as plain values."""
-    return dataclasses.asdict(options)
-
-
 def seconds(name: str, text: str) -> float:
     """Read '8h', '45m', '90s' or '1h30m'; an empty text is no limit.
 
@@ -261,6 +242,32 @@ def seconds(name: str, text: str) -> float:
         raise WholewordError(f"{name} {text}: not a duration; write 8h, 45m, 90s or 1h30m")
     hours, minutes, rest = (int(part or 0) for part in match.groups())
     return 3600.0 * hours + 60.0 * minutes + rest
+
+
+def check_probability(probability: float) -> None:
+    """Refuse what is no probability of masking a word.
+
+    Raises:
+        WholewordError: it is not from 0 to 1.
+    """
+    if not 0 <= probability <= 1:
+        raise WholewordError(
+            f"--mlm-probability {probability}: not from 0 to 1; write 0.15, or 0.3:0.15 to go from "
+            "one to the other"
+        )
+
+
+def check_replacements(shares: tuple[float, ...]) -> None:
+    """Refuse what are no shares of [MASK], random ids and unchanged tokens.
+
+    Raises:
+        WholewordError: they are not three, one is negative, or they do not add up to 1.
+    """
+    if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+        raise WholewordError(
+            f"--mask-replace {','.join(map(str, shares))}: three shares that add up to 1 are "
+            "needed (masked, random, unchanged); write 0.8,0.1,0.1"
+        )
 
 
 def parse_overrides(text: str) -> dict[str, str]:

@@ -30,7 +30,7 @@ from train.engine.process_group import is_lost_rank, process_group
 from train.engine.totals import StepTotals, pack_seed
 from train.model.forward import forward_micro_batch
 from train.options import parse
-from train.report.console import silence_libraries
+from train.report.progress import silence_libraries
 from train.run.failures import report_defect, report_error, report_lost_rank
 from train.run.finish import finish_run
 from train.run.run import Run

@@ -20,7 +20,8 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from train.data.collate import MicroBatch
+from train.data.collate import MicroBatch, cover_padding
+from train.model.vocabulary_check import position_offset
 
 VOCAB = 60
 CPU = torch.device("cpu")
@@ -85,20 +86,30 @@ class Padded:
     labels: torch.Tensor
 
 
-def make_pack(lengths: list[int], size: int = 0, seed: int = 0) -> MicroBatch:
-    """A pack of random rows, a fifth of the tokens masked; `size` tokens of memory at least."""
+def make_pack(
+    lengths: list[int], size: int = 0, seed: int = 0, model: PreTrainedModel | None = None
+) -> MicroBatch:
+    """A pack of random rows, a fifth of the tokens masked; `size` tokens of memory at least.
+
+    Positions are `model`'s, or begin at 0.
+    """
     rng = np.random.default_rng(seed)
     tokens = sum(lengths)
     size = max(size, tokens)
     ids, positions = np.zeros((2, 1, size), np.int64)
     ids[0, :tokens] = rng.integers(5, VOCAB, tokens)
     positions[0, :tokens] = np.concatenate([np.arange(n) for n in [*lengths, 0]])
+    positions[0, :tokens] += 0 if model is None else position_offset(model)
+    boundaries = np.cumsum([0, *lengths]).astype(np.int32)
+    covering, max_seqlen = cover_padding(boundaries, size)
     masked = np.sort(rng.choice(tokens, -(-tokens // 5), replace=False)).astype(np.int64)
     return MicroBatch(
         input_ids=ids,
         position_ids=positions,
         token_type_ids=np.zeros_like(ids),
-        cu_seqlens=np.cumsum([0, *lengths]).astype(np.int32),
+        cu_seqlens=boundaries,
+        covering=covering,
+        max_seqlen=max_seqlen,
         attention_mask=None,
         positions=masked,
         labels=rng.integers(5, VOCAB, len(masked)),
@@ -134,6 +145,8 @@ def padded_batch(batch: MicroBatch, pad_id: int) -> MicroBatch:
         position_ids=np.tile(np.arange(padded.input_ids.shape[1]), (batch.rows, 1)),
         token_type_ids=np.zeros(padded.input_ids.shape, np.int64),
         cu_seqlens=None,
+        covering=None,
+        max_seqlen=0,
         attention_mask=padded.attention_mask.numpy(),
         positions=positions,
         labels=labels[positions],

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from preprocess.errors import WholewordError
 from train.cli import app
+from train.model.presets import check_name
 from train.options import parse, parse_overrides, seconds
 
 
@@ -60,25 +61,25 @@ def test_impossible_command_lines_are_one_line(arguments):
 @pytest.mark.parametrize("name", ["bert-tinny", "bert_base", "Bert-Small", "bert-larg"])
 def test_what_is_almost_a_preset_is_refused_at_once(name):
     with pytest.raises(WholewordError, match=r"neither a preset nor a folder .*; write bert-"):
-        parse(["--model", name])
+        check_name(name)
 
 
 def test_other_names_of_models_pass(tmp_path, monkeypatch):
     hub = "bert-base-chinese bert-base-cased roberta-base albert-large deberta-base me/bert-tinny"
     for name in hub.split():
-        assert parse(["--model", name]).model.model == name
+        check_name(name)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bert-tinny").mkdir()
-    assert parse(["--model", "bert-tinny"]).model.model == "bert-tinny"
+    check_name("bert-tinny")
 
 
 def test_a_runs_folder_is_no_model(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(WholewordError, match=r"of a run that has not finished; .*/final$"):
-        parse(["--model", str(tmp_path)])
+        check_name(str(tmp_path))
     (tmp_path / "final").mkdir()
     with pytest.raises(WholewordError, match=r"of a run; its model is .*/final$"):
-        parse(["--model", str(tmp_path)])
+        check_name(str(tmp_path))
     for command in (["evaluate"], ["predict", "-i", "x", "-o", "y"]):
         result = CliRunner().invoke(app, [*command, "--model", str(tmp_path)])
         assert "its model is" in str(result.exception)

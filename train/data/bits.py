@@ -4,12 +4,18 @@ A pack's rows lie in many memory maps, which a kernel cannot take as arguments; 
 addresses. Whoever calls such a kernel keeps the maps alive.
 """
 
+from collections.abc import Callable
+from typing import Any, cast
+
 import numba
 import numpy as np
 from numba.core import types
 from numba.extending import intrinsic
 
 from preprocess.kernels import kernel
+
+Int = int | np.signedinteger[Any]
+"""A whole number in a kernel."""
 
 
 def _pointer_to(result):  # type: ignore[no-untyped-def]
@@ -27,8 +33,7 @@ _uint32_pointer = _pointer_to(types.uint32)
 _uint64_pointer = _pointer_to(types.uint64)
 
 
-@intrinsic
-def trailing_zeros(_context, word):  # type: ignore[no-untyped-def]
+def _trailing_zeros(_context, word):  # type: ignore[no-untyped-def]
     """Place of the lowest set bit of a uint64; 64 if there is none."""
 
     def build(context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
@@ -37,8 +42,7 @@ def trailing_zeros(_context, word):  # type: ignore[no-untyped-def]
     return types.uint64(types.uint64), build
 
 
-@intrinsic
-def count_ones(_context, word):  # type: ignore[no-untyped-def]
+def _count_ones(_context, word):  # type: ignore[no-untyped-def]
     """Number of set bits of a uint64."""
 
     def build(_context, builder, _signature, arguments):  # type: ignore[no-untyped-def]
@@ -47,20 +51,24 @@ def count_ones(_context, word):  # type: ignore[no-untyped-def]
     return types.uint64(types.uint64), build
 
 
+trailing_zeros: Callable[[np.uint64], np.uint64] = cast(Any, intrinsic(_trailing_zeros))
+count_ones: Callable[[np.uint64], np.uint64] = cast(Any, intrinsic(_count_ones))
+
+
 @kernel
-def uint16_view(address, length):  # type: ignore[no-untyped-def]
+def uint16_view(address: int, length: int) -> np.ndarray:
     """The array of `length` uint16 at `address`."""
     return numba.carray(_uint16_pointer(address), (length,), np.uint16)
 
 
 @kernel
-def uint32_view(address, length):  # type: ignore[no-untyped-def]
+def uint32_view(address: int, length: int) -> np.ndarray:
     """The array of `length` uint32 at `address`."""
     return numba.carray(_uint32_pointer(address), (length,), np.uint32)
 
 
 @kernel
-def load_bits(bit_address, bits):  # type: ignore[no-untyped-def]
+def load_bits(bit_address: int, bits: int) -> np.uint64:
     """`bits` (1 to 64) bits from an absolute bit address (8 * byte address + bit), zeros above.
 
     Only aligned 64-bit words are read, and only those that hold a wanted bit, so no read crosses

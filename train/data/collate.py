@@ -11,7 +11,7 @@ import numpy as np
 
 from preprocess.kernels import kernel
 from preprocess.write.manifest import Manifest
-from train.data.bits import load_bits, uint16_view, uint32_view
+from train.data.bits import Int, load_bits, uint16_view, uint32_view
 from train.data.masking import (
     SETTINGS,
     Masking,
@@ -30,7 +30,7 @@ ROW, IDS_A, BITS_A, TOKENS_A, IDS_B, BITS_B, TOKENS_B = range(7)
 ROW_COLUMNS = 7
 
 # What follows masking's own settings in the array of numbers that the kernel reads.
-WIDE, PAD_ID, STRIDE, PAIRS = range(SETTINGS, SETTINGS + 4)
+WIDE, PAD_ID, STRIDE, PAIRS, POSITION = range(SETTINGS, SETTINGS + 5)
 
 IGNORE_INDEX = -100
 """The label of what has no loss; PyTorch's and transformers' default."""
@@ -48,11 +48,16 @@ class MicroBatch:
     input_ids: np.ndarray
     """int64 `[1, T]` or `[B, L]`, masked."""
     position_ids: np.ndarray
-    """int64 like input_ids; from 0 in every row, 0 in the padding."""
+    """int64 like input_ids; from the model's first position in every row, 0 in the padding."""
     token_type_ids: np.ndarray
     """int64 like input_ids; 1 in the second segment of a pair."""
     cu_seqlens: np.ndarray | None
     """int32 `[rows + 1]`, packed: where rows begin; the last is `tokens`. None if padded."""
+    covering: np.ndarray | None
+    """int32, packed: `cu_seqlens` with the padding as rows of at most `max_seqlen` behind it, for
+    attention kernels that leave memory unwritten which is in no row. None if padded."""
+    max_seqlen: int
+    """Packed: no row is longer; a power of two, so that few different ones occur. 0 if padded."""
     attention_mask: np.ndarray | None
     """int64 `[B, L]`, padded: 1 at real tokens. None if packed."""
     positions: np.ndarray
@@ -112,16 +117,21 @@ class Collator:
     """Turns tables of rows into micro-batches; holds the constants and the scratch memory.
 
     Not for use by two threads at once.
+
+    Args:
+        manifest: of the shards.
+        pairs: whether tables hold pairs of segments.
+        first_position: position id of a row's first token, which is the model's to say.
     """
 
-    def __init__(self, manifest: Manifest, pairs: bool = False) -> None:
+    def __init__(self, manifest: Manifest, pairs: bool = False, first_position: int = 0) -> None:
         special = manifest.tokenizer
         self._special = tuple(
             np.array(ids, np.int64) for ids in (special.prefix, special.middle, special.suffix)
         )
         self._random_ids = random_ids(special.vocab_size, special.special_ids)
         self._mask_id = special.mask_id
-        self._own = [manifest.id_dtype.itemsize == 4, special.pad_id, 0, pairs]
+        self._own = [manifest.id_dtype.itemsize == 4, special.pad_id, 0, pairs, first_position]
         self._scratch = tuple(
             np.empty(scratch_words(manifest.max_length), np.uint64) for _ in range(3)
         )
@@ -163,6 +173,7 @@ class Collator:
         masked, tokens = self._run(table, buffers, size, 0, masking, seed, epoch)
         batch = self._batch(buffers, (1, size), len(table), masked, tokens)
         batch.cu_seqlens = buffers.cu_seqlens[: len(table) + 1]
+        batch.covering, batch.max_seqlen = cover_padding(batch.cu_seqlens, size)
         return batch
 
     def pad(
@@ -210,6 +221,8 @@ class Collator:
             position_ids=buffers.position_ids[:size].reshape(shape),
             token_type_ids=buffers.token_type_ids[:size].reshape(shape),
             cu_seqlens=None,
+            covering=None,
+            max_seqlen=0,
             attention_mask=None,
             positions=buffers.positions[:masked],
             labels=buffers.labels[:masked],
@@ -220,8 +233,26 @@ class Collator:
         )
 
 
+def cover_padding(cu_seqlens: np.ndarray, size: int) -> tuple[np.ndarray, int]:
+    """Row boundaries over all of `[1, size]`, int32, and a length that no row exceeds.
+
+    Args:
+        cu_seqlens: int32 `[rows + 1]`; what follows the last boundary is padding.
+        size: tokens of the pack.
+    """
+    used = int(cu_seqlens[-1])
+    longest = power_of_two(int(np.diff(cu_seqlens).max(initial=1)), 128)
+    added = [*range(used + longest, size, longest), size] if size > used else []
+    return np.concatenate([cu_seqlens, np.array(added, np.int32)]), longest
+
+
+def power_of_two(number: int, least: int) -> int:
+    """The smallest power of two that is at least both; `least` is one."""
+    return max(least, 1 << (number - 1).bit_length()) if number else least
+
+
 @kernel
-def _copy_ids(target, address, wide):  # type: ignore[no-untyped-def]
+def _copy_ids(target: np.ndarray, address: int, wide: bool) -> None:
     if wide:
         wide_source = uint32_view(address, len(target))
         for i in range(len(target)):
@@ -233,7 +264,7 @@ def _copy_ids(target, address, wide):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _append_bits(words, filled, bit_address, bits):  # type: ignore[no-untyped-def]
+def _append_bits(words: np.ndarray, filled: int, bit_address: int, bits: int) -> None:
     """Append `bits` bits to `words`, which hold `filled` and zeros to the end of their word."""
     for done in range(0, bits, 64):
         piece = load_bits(bit_address + done, min(64, bits - done))
@@ -248,21 +279,31 @@ def _append_bits(words, filled, bit_address, bits):  # type: ignore[no-untyped-d
 
 
 @kernel
-def _place_special(target, ids, at):  # type: ignore[no-untyped-def]
+def _place_special(target: np.ndarray, ids: np.ndarray, at: Int) -> Int:
     for i in range(len(ids)):
         target[at + i] = ids[i]
     return at + len(ids)
 
 
 @kernel
-def count_up(target):  # type: ignore[no-untyped-def]
-    """Fill with 0, 1, 2, and so on."""
+def count_up(target: np.ndarray, first: Int) -> None:
+    """Fill with `first`, `first` + 1, and so on."""
     for i in range(len(target)):
-        target[i] = i
+        target[i] = first + i
 
 
 @kernel
-def place_row(table, r, at, settings, prefix, middle, suffix, input_ids, types):  # type: ignore[no-untyped-def]
+def place_row(
+    table: np.ndarray,
+    r: int,
+    at: Int,
+    settings: np.ndarray,
+    prefix: np.ndarray,
+    middle: np.ndarray,
+    suffix: np.ndarray,
+    input_ids: np.ndarray,
+    types: np.ndarray,
+) -> Int:
     """Write row `r` of the table with its special tokens at `at`; returns where it ends."""
     wide = settings[WIDE] != 0
     begin = at
@@ -285,7 +326,16 @@ def place_row(table, r, at, settings, prefix, middle, suffix, input_ids, types):
 
 
 @kernel
-def collate_rows(table, settings, runs, ids, special, scratch, size, buffers):  # type: ignore[no-untyped-def]
+def collate_rows(
+    table: np.ndarray,
+    settings: np.ndarray,
+    runs: np.ndarray,
+    ids: np.ndarray,
+    special: tuple[np.ndarray, ...],
+    scratch: tuple[np.ndarray, ...],
+    size: int,
+    buffers: Buffers,
+) -> tuple[int, int]:
     """The fused kernel: gather, add special tokens, mask, number, pad.
 
     Args:
@@ -310,7 +360,9 @@ def collate_rows(table, settings, runs, ids, special, scratch, size, buffers):  
     positions, words = buffers.positions, buffers.words
     stride = np.int64(settings[STRIDE])
     pad = np.int64(settings[PAD_ID])
-    masked, word, tokens, end = 0, -1, 0, 0
+    first_position = np.int64(settings[POSITION])
+    masked, word, tokens = 0, -1, 0
+    end: Int = 0
     if stride == 0:
         cu_seqlens[0] = 0
     elif len(table) == 0:
@@ -321,7 +373,7 @@ def collate_rows(table, settings, runs, ids, special, scratch, size, buffers):  
         end = place_row(
             table, r, begin, settings, prefix, middle, suffix, input_ids, token_type_ids
         )
-        count_up(position_ids[begin:end])
+        count_up(position_ids[begin:end], first_position)
         row = np.uint64(table[r, ROW])
         split, length = table[r, TOKENS_A], table[r, TOKENS_A] + table[r, TOKENS_B]
         _append_bits(starts, 0, table[r, BITS_A], split)
@@ -335,7 +387,7 @@ def collate_rows(table, settings, runs, ids, special, scratch, size, buffers):  
         replace_chosen(
             input_ids, positions[first:masked], labels[first:masked], row, planes, ids, settings
         )
-        tokens += end - begin
+        tokens += int(end - begin)
         if stride:
             attention_mask[begin:end] = 1
             attention_mask[end : begin + stride] = 0

@@ -31,8 +31,9 @@ import numpy as np
 
 from preprocess.errors import WholewordError
 from preprocess.kernels import kernel
-from train.data.bits import count_ones, trailing_zeros
+from train.data.bits import Int, count_ones, trailing_zeros
 from train.data.philox import CHOOSE, CHOOSE_DEEP, REPLACE, STRUCTURE, fill_blocks
+from train.options import check_probability, check_replacements
 
 STRATEGIES = ("wwm", "token", "span", "ngram")
 ONE = 1 << 32
@@ -85,13 +86,8 @@ def make_masking(
     """
     if strategy not in STRATEGIES:
         raise WholewordError(f"--masking: no strategy {strategy!r}; take one of {STRATEGIES}")
-    if not 0 <= probability <= 1:
-        raise WholewordError(f"--mlm-probability: {probability} is no probability; take 0 to 1")
-    if len(replace) != 3 or min(replace) < 0 or abs(sum(replace) - 1) > 1e-6:
-        raise WholewordError(
-            f"--mask-replace: {','.join(map(str, replace))} are not three shares that sum to 1 "
-            "(masked, random, kept); take 0.8,0.1,0.1"
-        )
+    check_probability(probability)
+    check_replacements(replace)
     lengths: tuple[float, ...] = (1.0,)
     choose, rests = probability, lengths
     if strategy in ("span", "ngram"):
@@ -163,7 +159,9 @@ def scratch_words(max_tokens: int) -> int:
 
 
 @kernel
-def _compare(random, first, threshold, below, equal):  # type: ignore[no-untyped-def]
+def _compare(
+    random: np.ndarray, first: int, threshold: np.uint64, below: np.uint64, equal: np.uint64
+) -> tuple[np.uint64, np.uint64]:
     """Go on comparing numbers with a threshold by 8 planes, from plane `first`."""
     for plane in range(8):
         bit = _ZERO - ((threshold >> np.uint64(31 - first - plane)) & _U1)
@@ -173,7 +171,15 @@ def _compare(random, first, threshold, below, equal):  # type: ignore[no-untyped
 
 
 @kernel
-def _below(planes, group, groups, wanted, threshold, row, settings):  # type: ignore[no-untyped-def]
+def _below(
+    planes: np.ndarray,
+    group: int,
+    groups: int,
+    wanted: np.uint64,
+    threshold: np.uint64,
+    row: np.uint64,
+    settings: np.ndarray,
+) -> np.uint64:
     """The bits of `wanted` whose tokens own a number below `threshold`.
 
     `planes` hold the first 8 planes of every group, then room for 8 deeper ones.
@@ -195,7 +201,14 @@ def _below(planes, group, groups, wanted, threshold, row, settings):  # type: ig
 
 
 @kernel
-def _run_length(number, row, runs, rest, cache, settings):  # type: ignore[no-untyped-def]
+def _run_length(
+    number: int,
+    row: np.uint64,
+    runs: np.ndarray,
+    rest: int,
+    cache: np.ndarray,
+    settings: np.ndarray,
+) -> int:
     """Length in words of the row's run that draws the `number`-th structure number, from 1."""
     if number & 3 == 0:
         first = STRUCTURE + np.uint64(1 + (number >> 2))
@@ -208,7 +221,15 @@ def _run_length(number, row, runs, rest, cache, settings):  # type: ignore[no-un
 
 
 @kernel
-def _choose_runs(starts, groups, row, runs, planes, chosen, settings):  # type: ignore[no-untyped-def]
+def _choose_runs(
+    starts: np.ndarray,
+    groups: int,
+    row: np.uint64,
+    runs: np.ndarray,
+    planes: np.ndarray,
+    chosen: np.ndarray,
+    settings: np.ndarray,
+) -> None:
     """Choose runs of words: `chosen` gets the bits of the chosen words' first tokens."""
     cache = planes[8 * groups + 8 : 8 * groups + 10]
     fill_blocks(cache, 1, STRUCTURE + _U1, settings[EPOCH], row, settings[SEED])
@@ -238,7 +259,15 @@ def _choose_runs(starts, groups, row, runs, planes, chosen, settings):  # type: 
 
 
 @kernel
-def choose_tokens(starts, tokens, row, runs, planes, chosen, settings):  # type: ignore[no-untyped-def]
+def choose_tokens(
+    starts: np.ndarray,
+    tokens: int,
+    row: np.uint64,
+    runs: np.ndarray,
+    planes: np.ndarray,
+    chosen: np.ndarray,
+    settings: np.ndarray,
+) -> None:
     """Choose a row's tokens: bit i % 64 of `chosen[i // 64]` is set if token i is chosen.
 
     Args:
@@ -281,7 +310,18 @@ def choose_tokens(starts, tokens, row, runs, planes, chosen, settings):  # type:
 
 
 @kernel
-def list_chosen(starts, chosen, tokens, base, split, gap, masked, word, positions, words):  # type: ignore[no-untyped-def]
+def list_chosen(
+    starts: np.ndarray,
+    chosen: np.ndarray,
+    tokens: int,
+    base: Int,
+    split: int,
+    gap: int,
+    masked: int,
+    word: int,
+    positions: np.ndarray,
+    words: np.ndarray,
+) -> tuple[int, int]:
     """Append a row's chosen tokens to the batch's lists.
 
     Args:
@@ -320,7 +360,15 @@ def list_chosen(starts, chosen, tokens, base, split, gap, masked, word, position
 
 
 @kernel
-def replace_chosen(input_ids, positions, labels, row, draws, ids, settings):  # type: ignore[no-untyped-def]
+def replace_chosen(
+    input_ids: np.ndarray,
+    positions: np.ndarray,
+    labels: np.ndarray,
+    row: np.uint64,
+    draws: np.ndarray,
+    ids: np.ndarray,
+    settings: np.ndarray,
+) -> None:
     """Note the ids of a row's chosen tokens as `labels`, and replace them in `input_ids`.
 
     The bias of a random id, drawn as `number * len(ids) >> 32`, is below len(ids) / 2**32.

@@ -21,7 +21,7 @@ def raw_numbers(count: int, seed: int, epoch: int, purpose: int, window: int = 0
 
 
 @kernel
-def _shuffle(values, numbers):  # type: ignore[no-untyped-def]
+def _shuffle(values: np.ndarray, numbers: np.ndarray) -> None:
     """Fisher and Yates, in place; the bias of a draw is below len(values) / 2**32."""
     for i in range(len(values) - 1, 0, -1):
         j = np.int64(((numbers[i] >> np.uint64(32)) * np.uint64(i + 1)) >> np.uint64(32))

@@ -65,7 +65,7 @@ def _longest_first(lengths: np.ndarray) -> np.ndarray:
 
 
 @kernel
-def _best_fit(lengths, capacity):  # type: ignore[no-untyped-def]
+def _best_fit(lengths: np.ndarray, capacity: int) -> tuple[np.ndarray, int]:
     """The pack of each row, in the order given; (int64 `[rows]`, number of packs).
 
     Packs with the same room left are a linked list; a bitmap says which rooms have one, so the

@@ -15,7 +15,7 @@ import numpy as np
 from preprocess.errors import WholewordError
 from preprocess.kernels import kernel
 from preprocess.write.manifest import Manifest
-from train.data.bits import count_ones, load_bits, trailing_zeros
+from train.data.bits import Int, count_ones, load_bits, trailing_zeros
 from train.data.collate import BITS_A, BITS_B, IDS_A, IDS_B, IGNORE_INDEX, ROW, TOKENS_A, TOKENS_B
 from train.data.philox import STRUCTURE, fill_blocks
 
@@ -28,10 +28,8 @@ def check_pairs(manifest: Manifest, sentence_order: bool, next_sentence: bool) -
     """Whether batches hold pairs.
 
     Raises:
-        WholewordError: the shards leave no room for pairs, or two objectives are asked for.
+        WholewordError: the shards leave no room for pairs.
     """
-    if sentence_order and next_sentence:
-        raise WholewordError("--sentence-order and --next-sentence: take one of them")
     if (sentence_order or next_sentence) and not manifest.pairs:
         option = "--sentence-order" if sentence_order else "--next-sentence"
         raise WholewordError(
@@ -42,7 +40,15 @@ def check_pairs(manifest: Manifest, sentence_order: bool, next_sentence: bool) -
 
 
 @kernel
-def make_pairs(table, sentences, order, bytes_an_id, seed, epoch, labels):  # type: ignore[no-untyped-def]
+def make_pairs(
+    table: np.ndarray,
+    sentences: np.ndarray,
+    order: bool,
+    bytes_an_id: int,
+    seed: np.uint64,
+    epoch: np.uint64,
+    labels: np.ndarray,
+) -> None:
     """Cut the rows of a window's table in two, in place.
 
     Args:
@@ -75,7 +81,7 @@ def make_pairs(table, sentences, order, bytes_an_id, seed, epoch, labels):  # ty
 
 
 @kernel
-def _cut(bit_address, tokens, number):  # type: ignore[no-untyped-def]
+def _cut(bit_address: int, tokens: int, number: np.uint64) -> Int:
     """A sentence start in (0, tokens), drawn uniformly by `number`; 0 if there is none."""
     count = np.uint64(0)
     for at in range(0, tokens, 64):
@@ -97,7 +103,7 @@ def _cut(bit_address, tokens, number):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _split(table, r, cut, tokens, bytes_an_id):  # type: ignore[no-untyped-def]
+def _split(table: np.ndarray, r: int, cut: Int, tokens: int, bytes_an_id: int) -> None:
     table[r, TOKENS_A] = cut
     table[r, IDS_B] = table[r, IDS_A] + bytes_an_id * cut
     table[r, BITS_B] = table[r, BITS_A] + cut
@@ -105,13 +111,13 @@ def _split(table, r, cut, tokens, bytes_an_id):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _swap(table, r):  # type: ignore[no-untyped-def]
+def _swap(table: np.ndarray, r: int) -> None:
     for a, b in ((IDS_A, IDS_B), (BITS_A, BITS_B), (TOKENS_A, TOKENS_B)):
         table[r, a], table[r, b] = table[r, b], table[r, a]
 
 
 @kernel
-def _take_from(table, r, other, whole):  # type: ignore[no-untyped-def]
+def _take_from(table: np.ndarray, r: int, other: Int, whole: np.ndarray) -> None:
     """Segment B of `r` becomes the begin of row `other`."""
     table[r, IDS_B] = table[other, IDS_A]
     table[r, BITS_B] = table[other, BITS_A]

@@ -37,7 +37,14 @@ _WEYL_1 = np.uint64(0xBB67AE85)
 
 
 @kernel
-def fill_blocks(words, blocks, first, epoch, row, seed):  # type: ignore[no-untyped-def]
+def fill_blocks(
+    words: np.ndarray,
+    blocks: int,
+    first: np.uint64,
+    epoch: np.uint64,
+    row: np.uint64,
+    seed: np.uint64,
+) -> None:
     """Write blocks `first`, `first` + 1, ... of a row as 2 * `blocks` 64-bit `words`.
 
     The 32-bit numbers live in 64-bit lanes, and the rounds stand here and not in a function of

@@ -54,6 +54,8 @@ class LoaderOptions:
     """Rows, at least, that are shuffled and packed together."""
     prefetch: int = 2
     """Steps (in evaluation: micro-batches) made ahead by a thread; 0 makes them when asked."""
+    first_position: int = 0
+    """Position id of a row's first token (see `position_offset` of a model)."""
     pin: bool = False
     """Whether buffers are in pinned memory, for asynchronous copies to a GPU."""
 
@@ -123,7 +125,7 @@ class Assembler:
         self._extra = len(special.prefix) + len(special.suffix)
         self._extra += len(special.middle) if self._pairs else 0
         self._capacity = options.micro_batch_size * options.max_length
-        self._collator = Collator(dataset.manifest, self._pairs)
+        self._collator = Collator(dataset.manifest, self._pairs, options.first_position)
         longest = int(dataset.lengths.max(initial=0)) + self._extra
         if longest > options.max_length:
             raise WholewordError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import Any
 
@@ -10,8 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from train.data.collate import IGNORE_INDEX, MicroBatch
-from train.model.vocabulary_check import position_offset
+from train.data.collate import IGNORE_INDEX, MicroBatch, power_of_two
 
 
 def model_inputs(
@@ -39,20 +39,23 @@ def model_inputs(
     if batch.cu_seqlens is None:
         arrays = _padded_arrays(batch, static)
     else:
-        cut = device.type == "cpu" and not static
-        arrays = _packed_arrays(batch, position_offset(model), cut)
-    if "token_type_ids" not in inspect.signature(type(model).forward).parameters:
+        arrays = _packed_arrays(batch, cut=device.type == "cpu" and not static)
+    if not _takes_token_types(type(model).forward):
         del arrays["token_type_ids"]
     if batch.pair_labels is not None:
         arrays["row_starts"] = _row_starts(batch, static)
     arrays["masked_positions"] = _filled(batch.positions, 0, static)
+    if static and "cu_seqlens" in arrays:
+        arrays["cu_seqlens"] = _repeat_last(arrays["cu_seqlens"])
     inputs: dict[str, Any] = {key: _to_device(value, device) for key, value in arrays.items()}
     if "cu_seqlens" in arrays:
-        longest = int(np.diff(arrays["cu_seqlens"]).max())
-        inputs["max_seqlen"] = _power_of_two(longest, 128)
-        if static:
-            inputs["cu_seqlens"] = _to_device(_repeat_last(arrays["cu_seqlens"]), device)
+        inputs["max_seqlen"] = batch.max_seqlen
     return inputs
+
+
+@functools.lru_cache
+def _takes_token_types(forward: Any) -> bool:
+    return "token_type_ids" in inspect.signature(forward).parameters
 
 
 def mlm_labels(batch: MicroBatch, device: torch.device, *, static: bool = False) -> Tensor:
@@ -66,19 +69,18 @@ def pair_labels(batch: MicroBatch, device: torch.device, *, static: bool = False
     return _to_device(_filled(batch.pair_labels, IGNORE_INDEX, static), device)
 
 
-def _packed_arrays(batch: MicroBatch, offset: int, cut: bool) -> dict[str, np.ndarray]:
-    """Return arrays over `[1, tokens]` in which every token is in a row."""
-    assert batch.cu_seqlens is not None
-    used = int(batch.cu_seqlens[-1])
-    tokens = max(used, 1) if cut else batch.input_ids.shape[1]
-    longest = int(np.diff(batch.cu_seqlens).max(initial=1))
-    tail = np.arange(used, tokens, _power_of_two(longest, 128))[1:]
-    ends = [tokens] if tokens > used else []
+def _packed_arrays(batch: MicroBatch, cut: bool) -> dict[str, np.ndarray]:
+    """Arrays over `[1, tokens]` in which every token is in a row."""
+    assert batch.cu_seqlens is not None and batch.covering is not None
+    size, boundaries = batch.input_ids.shape[1], batch.covering
+    if cut:
+        size = max(batch.tokens, 1)
+        boundaries = batch.cu_seqlens if batch.rows else np.array([0, size], np.int32)
     return {
-        "input_ids": batch.input_ids[:, :tokens],
-        "position_ids": batch.position_ids[:, :tokens] + offset,
-        "token_type_ids": batch.token_type_ids[:, :tokens],
-        "cu_seqlens": np.concatenate([batch.cu_seqlens, tail, ends]).astype(np.int32),
+        "input_ids": batch.input_ids[:, :size],
+        "position_ids": batch.position_ids[:, :size],
+        "token_type_ids": batch.token_type_ids[:, :size],
+        "cu_seqlens": boundaries,
     }
 
 
@@ -108,19 +110,14 @@ def _filled(array: np.ndarray, value: int, static: bool) -> np.ndarray:
     """Append `value` until the length is a power of two or a multiple of 1024, if `static`."""
     if not static:
         return array
-    capacity = min(_power_of_two(len(array), 64), -(-max(len(array), 1) // 1024) * 1024)
+    capacity = min(power_of_two(len(array), 64), -(-max(len(array), 1) // 1024) * 1024)
     return np.concatenate([array, np.full(capacity - len(array), value, array.dtype)])
 
 
 def _repeat_last(boundaries: np.ndarray) -> np.ndarray:
     """Append empty rows until the length is a power of two."""
-    missing = _power_of_two(len(boundaries), 64) - len(boundaries)
+    missing = power_of_two(len(boundaries), 64) - len(boundaries)
     return np.concatenate([boundaries, np.full(missing, boundaries[-1], boundaries.dtype)])
-
-
-def _power_of_two(number: int, least: int) -> int:
-    """Return the smallest power of two that is at least both."""
-    return max(least, 1 << (number - 1).bit_length()) if number else least
 
 
 def _to_device(array: np.ndarray, device: torch.device) -> Tensor:

@@ -19,9 +19,9 @@ from train.engine.process_group import Ranks
 from train.engine.schedules import Schedule
 from train.engine.totals import StepTotals
 from train.options import Options
-from train.report.console import Console, scores_line
 from train.report.log import MetricsLog
 from train.report.meters import TrainingMeter
+from train.report.progress import Console, scores_line
 from train.run import folder as run_folder
 from train.run.signals import StopRequest
 from train.run.timing import Clock

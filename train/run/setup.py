@@ -25,11 +25,12 @@ from train.model.dropout import use_fast_dropout
 from train.model.flops import FlopCounter, peak_flops
 from train.model.load import load_model, new_model
 from train.model.packed import attention_dropout, can_pack, prepare_packed, prepare_padded
-from train.model.vocabulary_check import Vocabulary
+from train.model.presets import check_name
+from train.model.vocabulary_check import Vocabulary, position_offset
 from train.options import Options, parse_overrides
-from train.report.console import Console
 from train.report.log import MetricsLog
 from train.report.meters import TrainingMeter, parameter_count
+from train.report.progress import Console
 from train.run import folder as run_folder
 from train.run.resume import resume
 from train.run.run import Run
@@ -44,6 +45,7 @@ def set_up(options: Options, ranks: Ranks) -> Run | None:
     Raises:
         WholewordError: something that the options name is missing or does not fit.
     """
+    check_name(options.model.model)
     folder = Path(options.run.output_dir)
     config = read_config(options.run.deepspeed)
     plan = make_engine_plan(config, options, ranks.world_size, detect_hardware())
@@ -57,7 +59,7 @@ def set_up(options: Options, ranks: Ranks) -> Run | None:
             print(f"{folder}: this run is finished; its model is {folder / run_folder.FINAL}")
         return None
     model, packed = make_model(options, plan, dataset.manifest, ranks)
-    loader = loader_options(options, plan, dataset.manifest, ranks, packed)
+    loader = loader_options(options, plan, dataset.manifest, ranks, model, packed)
     steps = options.optimization.max_steps
     steps = steps or count_steps(dataset, loader, options.optimization.num_train_epochs)
     console = Console(steps, ranks.first)
@@ -106,7 +108,12 @@ def load_datasets(options: Options) -> tuple[ShardDataset, ShardDataset | None]:
 
 
 def loader_options(
-    options: Options, plan: EnginePlan, manifest: Manifest, ranks: Ranks, packed: bool
+    options: Options,
+    plan: EnginePlan,
+    manifest: Manifest,
+    ranks: Ranks,
+    model: PreTrainedModel,
+    packed: bool,
 ) -> LoaderOptions:
     """What this rank's loader does."""
     return LoaderOptions(
@@ -123,6 +130,7 @@ def loader_options(
         layout="packed" if packed else "padded",
         sentence_order=options.data.sentence_order,
         next_sentence=options.data.next_sentence,
+        first_position=position_offset(model),
         pin=ranks.device.type == "cuda",
     )
 

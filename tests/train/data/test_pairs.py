@@ -17,7 +17,7 @@ from tests.train.shard_factory import (
 from train.data.collate import Collator, make_buffers
 from train.data.loader import Loader, LoaderOptions, evaluation_batches
 from train.data.masking import make_masking
-from train.data.pairs import check_pairs, make_pairs
+from train.data.pairs import make_pairs
 from train.data.shard_dataset import ShardDataset
 
 SPEC = ShardSpec(pairs=True, max_length=64, sentence_share=0.1)
@@ -146,5 +146,3 @@ def test_shards_without_room_are_refused(tmp_path):
     for objective in ("sentence_order", "next_sentence"):
         with pytest.raises(WholewordError, match=r"build-shards --pairs"):
             Loader(dataset, LoaderOptions(4, 64, **{objective: True}))
-    with pytest.raises(WholewordError, match="one of them"):
-        check_pairs(dataset.manifest, sentence_order=True, next_sentence=True)

@@ -68,7 +68,8 @@ def plain_training(model, batch):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_packed_masked_only_equals_plain(name):
-    model, batch = make_model(CONFIGS[name]), make_pack(LENGTHS, size=80)
+    model = make_model(CONFIGS[name])
+    batch = make_pack(LENGTHS, size=80, model=model)
     expected = plain_training(model, batch)
     assert can_pack(model)
     prepare_packed(model)
@@ -78,14 +79,16 @@ def test_packed_masked_only_equals_plain(name):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_padded_masked_only_equals_plain(name):
-    model, batch = make_model(CONFIGS[name]), make_pack(LENGTHS)
+    model = make_model(CONFIGS[name])
+    batch = make_pack(LENGTHS, model=model)
     expected = plain_training(model, batch)
     prepare_padded(model)
     assert_same_training(model, expected, padded_batch(batch, pad_id(model)))
 
 
 def test_deberta_cannot_be_packed_and_trains_padded():
-    model, batch = make_model(DEBERTA), make_pack(LENGTHS)
+    model = make_model(DEBERTA)
+    batch = make_pack(LENGTHS, model=model)
     expected = plain_training(model, batch)
     assert not can_pack(model)
     prepare_padded(model)
@@ -117,7 +120,8 @@ def test_probe_finds_positions_that_are_ignored():
 
 
 def test_preparing_twice_is_preparing_once():
-    model, batch = make_model(CONFIGS["bert"]), make_pack(LENGTHS)
+    model = make_model(CONFIGS["bert"])
+    batch = make_pack(LENGTHS, model=model)
     prepare_packed(model)
     prepare_packed(model)
     assert len(model._forward_pre_hooks) == len(model.base_model._forward_hooks) == 1
@@ -141,7 +145,8 @@ def test_other_rows_do_not_matter():
 @pytest.mark.parametrize("static", [False, True])
 @pytest.mark.parametrize("name", ["bert", "roberta", "modernbert"])
 def test_empty_pack_gives_every_parameter_a_zero_gradient(name, static):
-    model, batch = make_model(CONFIGS[name]), make_pack([], size=40)
+    model = make_model(CONFIGS[name])
+    batch = make_pack([], size=40, model=model)
     prepare_packed(model)
     loss = our_loss(model, batch, static)
     assert loss == 0
@@ -162,7 +167,7 @@ def test_empty_padded_batch_gives_every_parameter_a_zero_gradient():
 
 def test_inputs_cut_the_tail_on_a_cpu():
     model = make_model(CONFIGS["roberta"])
-    inputs = model_inputs(make_pack([4, 3], size=64), model, CPU)
+    inputs = model_inputs(make_pack([4, 3], size=64, model=model), model, CPU)
     assert inputs["input_ids"].shape == (1, 7)
     assert inputs["cu_seqlens"].tolist() == [0, 4, 7]
     assert inputs["position_ids"].tolist() == [[2, 3, 4, 5, 2, 3, 4]]
@@ -232,7 +237,8 @@ def test_loss_and_gradient_are_those_of_cross_entropy(dtype):
 def test_attention_dropout_is_read_and_not_applied():
     config = copy.deepcopy(CONFIGS["bert"])
     config.attention_probs_dropout_prob = 0.5
-    model, batch = make_model(config), make_pack(LENGTHS)
+    model = make_model(config)
+    batch = make_pack(LENGTHS, model=model)
     assert attention_dropout(model) == 0.5
     assert attention_dropout(make_model(CONFIGS["distilbert"])) == 0.0
     prepare_packed(model)

@@ -6,10 +6,10 @@ import sys
 
 import pytest
 from rich.console import Console
-from rich.progress import RunProgress
+from rich.progress import Progress
 
 from tests.train.runs import ROOT
-from train.report.console import bar_columns, bar_line, train_line
+from train.report.progress import bar_columns, bar_line, train_line
 
 VALUES = {
     "loss": 8.98765,
@@ -24,7 +24,7 @@ VALUES = {
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_the_bar_shows_steps_and_metrics_on_any_terminal(width):
     console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
-    progress = RunProgress(*bar_columns(100_000), console=console)
+    progress = Progress(*bar_columns(100_000), console=console)
     progress.add_task(bar_line(VALUES), total=100_000, completed=12_345)
     with console.capture() as capture:
         console.print(progress.get_renderable())
@@ -43,7 +43,7 @@ def test_a_line_says_what_there_is():
 def test_a_reader_that_has_gone_does_not_end_the_run():
     script = """if True:
         import sys
-        from train.report.console import Console
+        from train.report.progress import Console
         console = Console(3, first=True)
         sys.stdin.read()  # until the reader has gone
         for step in range(3):
