@@ -159,7 +159,7 @@ def make_run(dataset, tmp_path):
         options = parse(["--logging-steps=2", "--save-steps=4", "--eval-steps=3", *arguments])
         return Run(
             options=options,
-            plan=None,
+            plan=SimpleNamespace(precision="fp16" if engine.fp16_enabled() else "fp32"),
             ranks=ranks,
             folder=tmp_path,
             dataset=dataset,
@@ -307,15 +307,15 @@ def test_a_broken_loss_is_never_saved(make_run):
     assert run.saver.saved == [1, 2, 3]
 
 
-def test_any_micro_batch_can_break_a_step():
-    engine = Engine()
-    health = HealthMonitor(engine)
-    for value in (float("nan"), 1.0):
-        health.add_loss(torch.tensor(value))
-    engine._boundary = True
-    engine.step()
-    health.observe_step()
-    assert health.diverged
+def test_in_fp16_a_broken_state_takes_no_checkpoints_place(make_run):
+    run = make_run(total=60, engine=Engine(range(6, 60), breaks=6, fp16=True), save_steps=3)
+    with pytest.raises(WholewordError, match=r"step 16: the loss or its gradient is not a number"):
+        train(run)
+    assert run.saver.saved == [3, 6]
+    late = make_run(engine=Engine(breaks=5, fp16=True), save_steps=3)
+    with pytest.raises(WholewordError, match="step 6: the loss"):
+        train(late)
+    assert late.saver.saved == [3]
 
 
 def test_a_lost_rank_ends_the_loop_with_its_own_error(make_run):

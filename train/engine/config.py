@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from preprocess.errors import WholewordError
+from train.engine.half import allow_fp16_on_cpu
 from train.engine.keys import leave_out_removed
 from train.options import Options, flag
 
@@ -38,6 +39,11 @@ _ZERO_AUTO = {
     "stage3_prefetch_bucket_size": 50_000_000,
     "stage3_param_persistence_threshold": 100_000,
 }
+# Why stage 0 runs as stage 1, which on one rank is the same mathematics.
+_WITHOUT_ZERO = {
+    "fp16": "without ZeRO, DeepSpeed divides the gradient by a loss scale that it never multiplied",
+    "bf16": "DeepSpeed's bf16 optimizer without ZeRO drifts away from fp32",
+}
 _CPU_OPTIMIZERS = ("adam", "adamw", "muon")  # those of DeepSpeed's that need no kernel of its own
 _SCHEDULERS = {"WarmupLR": "constant", "WarmupDecayLR": "linear", "WarmupCosineLR": "cosine"}
 # Sections that would take over what the training loop and its loader do.
@@ -58,11 +64,13 @@ class Hardware:
         device: torch's name of the device type, "cpu" or "cuda".
         bf16: it multiplies bf16 in hardware.
         fused_adam: DeepSpeed's fused Adam can be built or is there.
+        cpu_fp16: fp16 is wanted on a CPU too, slow as it is (`WHOLEWORD_CPU_FP16=1`, for tests).
     """
 
     device: str
     bf16: bool
     fused_adam: bool
+    cpu_fp16: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,7 @@ def detect_hardware() -> Hardware:
     device = get_accelerator().device_name()
     if device == "cpu":
         bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        return Hardware(device, bf16, fused_adam=False)
+        return Hardware(device, bf16, fused_adam=False, cpu_fp16=allow_fp16_on_cpu())
     return Hardware(device, get_accelerator().is_bf16_supported(), shutil.which("nvcc") is not None)
 
 
@@ -278,7 +286,9 @@ class _Resolver:
                 'make them equal, or write "auto" for "enabled" in the file',
             )
         precision = in_file or (asked if asked != AUTO else "fp16")
-        if precision == "fp16" and self.hardware.device == "cpu":
+        if precision == "fp16" and self.hardware.cpu_fp16:
+            self.notes.append("fp16 stays on a CPU, where it is slow: WHOLEWORD_CPU_FP16=1")
+        elif precision == "fp16" and self.hardware.device == "cpu":
             precision = "bf16" if self.hardware.bf16 else "fp32"
             has = "computes bf16" if self.hardware.bf16 else "computes neither fp16 nor bf16"
             self.notes.append(f"fp16 -> {precision}: this CPU {has}")
@@ -311,11 +321,9 @@ class _Resolver:
         for key, value in _ZERO_AUTO.items():
             if section.get(key) == AUTO:
                 section[key] = value
-        if stage == 0 and precision == "bf16":
+        if stage == 0 and precision != "fp32":
             stage = section["stage"] = 1
-            self.notes.append(
-                "ZeRO 0 -> 1: DeepSpeed's bf16 optimizer without ZeRO drifts away from fp32"
-            )
+            self.notes.append(f"ZeRO 0 -> 1: {_WITHOUT_ZERO[precision]}")
         if self.hardware.device == "cpu":
             for name in ("offload_optimizer", "offload_param"):
                 where = section.pop(name, None)

@@ -9,6 +9,10 @@ from transformers import PreTrainedModel
 
 from preprocess.errors import WholewordError
 
+_RATIO = "lr_ratio"  # of a parameter group: its share of the learning rate
+_CLIP = "clip_grad"  # ZeRO's optimizers' name of the norm that gradients are scaled down to
+_STATE_OF_GROUP = ("params", "step")  # DeepSpeed's FusedAdam counts steps in the group
+
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Split the trainable parameters into those that decay and those that do not.
@@ -37,6 +41,33 @@ def _parameters(model: nn.Module) -> Iterator[tuple[bool, nn.Parameter]]:
                 yield is_norm or name.endswith("bias"), parameter
 
 
+def keep_rate_ratios(engine: Any, learning_rate: float) -> None:
+    """Note each parameter group's share of the learning rate (Muon's groups have rates of their own)."""
+    for group in engine.optimizer.param_groups:
+        group[_RATIO] = group["lr"] / learning_rate if learning_rate else 1.0
+
+
+def read_hyperparameters(engine: Any) -> list[dict[str, Any]]:
+    """Each parameter group's values: rates, betas, decay, and how much the gradient is clipped."""
+    clip = {_CLIP: engine.optimizer.clip_grad} if hasattr(engine.optimizer, _CLIP) else {}
+    return [
+        {key: value for key, value in group.items() if key not in _STATE_OF_GROUP} | clip
+        for group in engine.optimizer.param_groups
+    ]
+
+
+def restore_hyperparameters(engine: Any, values: list[dict[str, Any]]) -> None:
+    """Set what `read_hyperparameters` read before a checkpoint was loaded.
+
+    A checkpoint holds the hyperparameters that it was saved with, and DeepSpeed restores them on
+    one layout and not on another. What counts is what this run was asked for.
+    """
+    for group, fresh in zip(engine.optimizer.param_groups, values, strict=True):
+        group.update({key: value for key, value in fresh.items() if key != _CLIP})
+    if _CLIP in values[0]:
+        engine.optimizer.clip_grad = values[0][_CLIP]
+
+
 def applied_steps(engine: Any) -> int:
     """Steps that changed the weights, those of the checkpoint that was loaded included."""
     return int(engine.global_steps - engine.skipped_steps)
@@ -45,7 +76,7 @@ def applied_steps(engine: Any) -> int:
 def set_learning_rate(engine: Any, rate: float) -> None:
     """Set the rate of the engine's next optimizer step."""
     for group in engine.optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get(_RATIO, 1.0)
 
 
 def keep_gradient_norm(engine: Any) -> None:
@@ -73,7 +104,8 @@ def gradient_norm(engine: Any) -> float | None:
 
 def engine_values(engine: Any) -> dict[str, float]:
     """What DeepSpeed knows about the last step."""
-    values = {"learning_rate": float(engine.optimizer.param_groups[0]["lr"])}
+    group = engine.optimizer.param_groups[0]
+    values = {"learning_rate": float(group["lr"] / (group.get(_RATIO) or 1.0))}
     if (norm := gradient_norm(engine)) is not None:
         values["gradient_norm"] = norm
     if engine.fp16_enabled():

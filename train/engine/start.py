@@ -5,8 +5,9 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from train.engine.config import EnginePlan
+from train.engine.half import let_scale_stay_at_minimum
 from train.engine.keys import readable_refusals
-from train.engine.optimizer import keep_gradient_norm, parameter_groups
+from train.engine.optimizer import keep_gradient_norm, keep_rate_ratios, parameter_groups
 from train.options import Options
 
 
@@ -22,6 +23,8 @@ def start_engine(model: PreTrainedModel, plan: EnginePlan, options: Options) -> 
     with readable_refusals(plan.config, options.run.deepspeed):
         engine, *_ = deepspeed.initialize(model=model, model_parameters=groups, config=plan.config)
     keep_gradient_norm(engine)
+    keep_rate_ratios(engine, plan.learning_rate)
+    let_scale_stay_at_minimum(engine)
     if options.optimization.torch_compile:
         engine.compile()
     return engine

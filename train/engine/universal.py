@@ -207,13 +207,10 @@ def _add_for_stage_3(zero: Path, names: list[str]) -> None:
 
 def _load_universal(engine: Any, folder: Path) -> None:
     """Load a universal checkpoint, and mend what DeepSpeed's stage 3 makes of several groups."""
-    decays = [group["weight_decay"] for group in engine.optimizer.param_groups]
     with _universal(engine), contextlib.chdir(folder):  # paths are patterns here as well
         engine.load_checkpoint(os.curdir, tag=STATE)
-    # It gives all groups the first one's values, so biases would decay, and one tensor of the
-    # steps done, which each group's update would then count up.
-    for group, decay in zip(engine.optimizer.param_groups, decays, strict=True):
-        group["weight_decay"] = decay
+    # It gives all groups one tensor of the steps done, which each group's update would then count
+    # up. (The first group's hyperparameters, too; whoever loads sets them anew.)
     for values in engine.optimizer.optimizer.state.values():
         values["step"] = copy.deepcopy(values["step"])
 

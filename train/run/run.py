@@ -131,9 +131,21 @@ class Run:
         return bool(patience) and self.progress.evaluations_since_best >= patience
 
     def save_if_due(self, now: bool) -> None:
-        """Write a checkpoint after every --save-steps, or `now`, unless there is one of this step."""
+        """Write a checkpoint after every --save-steps, or `now`, unless there is one of this step.
+
+        A state that may be broken never takes the place of a good one: while the loss is not a
+        number, fp16 goes on without a checkpoint.
+
+        Raises:
+            WholewordError: the last step went wrong for good, on any rank.
+        """
         step, every = self.progress.step, self.options.run.save_steps
         if step == self.saved_step or not (now or (every and step % every == 0)):
+            return
+        if self.ranks.sum([float(not self.health.is_sound())])[0]:
+            if step == self.total_steps or self.plan.precision != "fp16":
+                raise self.health.error(step, self._newest_checkpoint())
+            self.console.say(f"step {step}: not saved, for the loss is not a number")
             return
         with self.meter.paused():
             self.saver.save(self.engine, self.progress)

@@ -2,7 +2,8 @@
 
 import torch
 
-from train.engine.health import PATIENCE, HealthMonitor
+from train.engine import health as health_module
+from train.engine.health import BROKEN_LOSSES, OVERFLOWS, HealthMonitor
 
 
 class Engine:
@@ -36,16 +37,71 @@ def test_what_is_not_a_number_is_the_end():
     )
 
 
-def test_overflow_is_borne_for_a_while_only():
+def observe(health, loss):
+    health.add_loss(torch.tensor(loss))
+    health.observe_step()
+
+
+def test_overflows_are_normal_for_a_while_only():
     engine = Engine(True)
     engine.applied = False
     health = HealthMonitor(engine)
-    for step in range(PATIENCE):
+    for step in range(OVERFLOWS):
         assert not health.diverged, step
-        health.add_loss(torch.tensor(float("inf")))
-        health.observe_step()
+        observe(health, 1.0)
+        assert health.is_sound()
     assert health.diverged
+    assert "50 steps in a row overflowed" in str(health.error(50, "none"))
     engine.applied = True
-    health.add_loss(torch.tensor(1.0))
-    health.observe_step()
+    observe(health, 1.0)
     assert not health.diverged
+
+
+def test_in_fp16_a_loss_that_is_no_number_is_never_sound_and_ends_a_run_soon():
+    engine = Engine(True)
+    engine.applied = False
+    health = HealthMonitor(engine)
+    observe(health, float("inf"))
+    assert not health.is_sound() and not health.diverged
+    observe(health, 1.0)
+    assert health.is_sound()
+    for step in range(BROKEN_LOSSES):
+        assert not health.diverged, step
+        observe(health, float("nan"))
+    assert health.diverged
+    assert "is not a number" in str(health.error(10, "none"))
+
+
+def test_any_micro_batch_can_break_a_step():
+    health = HealthMonitor(Engine(False))
+    health.add_loss(torch.tensor(float("nan")))
+    observe(health, 1.0)
+    assert health.diverged
+
+
+class Event:
+    """A CUDA event that comes when it is waited for."""
+
+    def __init__(self):
+        self.came = False
+
+    def query(self):
+        return self.came
+
+    def synchronize(self):
+        self.came = True
+
+
+def test_nothing_waits_for_a_gpu_but_the_question_before_saving(monkeypatch):
+    events = []
+
+    def slow(values):
+        events.append(Event())
+        return health_module._Pending(values, events[-1])
+
+    monkeypatch.setattr(health_module, "_to_cpu", slow)
+    health = HealthMonitor(Engine(False))
+    observe(health, float("nan"))
+    assert not health.diverged and not events[0].came
+    assert not health.is_sound()
+    assert events[0].came and health.diverged

@@ -1,0 +1,31 @@
+"""What half precision needs of DeepSpeed: fp16 on a CPU for tests, and a scaler that says nothing.
+
+fp16 is the default on GPUs. So that it is tested where there is none, `WHOLEWORD_CPU_FP16=1` keeps it
+on a CPU: DeepSpeed's fp16 engine, its loss scaler and its overflow logic run there as they are, and
+torch computes half precision, slowly.
+"""
+
+import os
+from typing import Any
+
+
+def allow_fp16_on_cpu() -> bool:
+    """Tell DeepSpeed's CPU accelerator that it can, if `WHOLEWORD_CPU_FP16=1`; returns whether."""
+    if os.environ.get("WHOLEWORD_CPU_FP16") != "1":
+        return False
+    from deepspeed.accelerator import get_accelerator
+
+    get_accelerator().is_fp16_supported = lambda: True
+    return True
+
+
+def let_scale_stay_at_minimum(engine: Any) -> None:
+    """Keep the dynamic loss scaler from ending a run with an exception of its own.
+
+    At its smallest scale it raises a bare `Exception` at the next overflow. Here the step is
+    skipped, and `HealthMonitor` ends the run on all ranks with one line. Where there is no dynamic
+    scaler, nothing is done. A checkpoint brings its own scaler: call this after loading, too.
+    """
+    scaler = getattr(engine.optimizer, "loss_scaler", None)
+    if scaler is not None and scaler.dynamic:
+        scaler.raise_error_at_min_scale = False
