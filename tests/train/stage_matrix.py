@@ -6,6 +6,7 @@ Prints {"fp32 0 -> 1": [[losses as moved], [losses as never stopped]], ...} as i
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,17 @@ from torch import Tensor, nn
 
 from train.engine import checkpoint, universal
 from train.engine.checkpoint import RunProgress, Saver
+from train.engine.half import allow_fp16_on_cpu, let_scale_stay_at_minimum
 from train.engine.optimizer import parameter_groups
 from train.engine.process_group import process_group
 
-STAGES = {"fp32": (0, 1, 2, 3), "bf16": (1, 2, 3)}
+STAGES = {
+    "fp32": (0, 1, 2, 3),
+    "bf16": (1, 2, 3),
+    "fp16": (1, 2, 3),  # two of the first four steps overflow
+    "fp16, all skipped": (1, 2, 3),
+}
+SCALES = {"fp16": 17, "fp16, all skipped": 30}  # powers of two
 STEPS = 4  # before a state moves, and after
 WORDS, WIDTH = 11, 7  # no multiples of anything: ZeRO has to pad
 
@@ -48,10 +56,17 @@ def start(stage: int, precision: str) -> tuple[Any, nn.Module]:
         "optimizer": {"type": "AdamW", "params": params},
         "zero_optimization": {"stage": stage},
         "bf16": {"enabled": precision == "bf16"},
+        "fp16": {
+            "enabled": precision in SCALES,
+            "initial_scale_power": SCALES.get(precision, 0),
+            "hysteresis": 1,
+        },
         "gradient_clipping": 1.0,
     }
     groups = parameter_groups(model, 0.5)
-    return deepspeed.initialize(model=model, model_parameters=groups, config=config)[0], model
+    engine = deepspeed.initialize(model=model, model_parameters=groups, config=config)[0]
+    let_scale_stay_at_minimum(engine)
+    return engine, model
 
 
 def train(engine: Any, first: int) -> list[float]:
@@ -61,7 +76,8 @@ def train(engine: Any, first: int) -> list[float]:
         engine.backward(loss)
         engine.step()
         losses.append(float(loss))
-    return [*losses, engine.global_steps]
+    scale = engine.optimizer.cur_scale if engine.fp16_enabled() else 1
+    return [*losses, engine.global_steps, engine.skipped_steps, scale]
 
 
 def progress(stage: int) -> RunProgress:
@@ -80,6 +96,8 @@ def progress(stage: int) -> RunProgress:
 
 def main(folder: Path) -> dict[str, list[list[float]]]:
     found = {}
+    os.environ["WHOLEWORD_CPU_FP16"] = "1"
+    allow_fp16_on_cpu()
     with process_group() as ranks:
         for precision, stages in STAGES.items():
             for was in stages:

@@ -23,12 +23,18 @@ import xxhash
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from preprocess.errors import WholewordError
+from train.engine.optimizer import keeping_hyperparameters
 from train.engine.process_group import Ranks
 
 STATE = "state"  # DeepSpeed's tag
 ASIDE = ".writing-"  # what begins so is a leftover after a kill
 _DOOMED = ".deleting-"
 FULL_DISK = (OSError, RuntimeError)  # what writing raises on one; torch.save, the second
+_WRITE_FAILED = (
+    "PytorchStreamWriter",
+    "file write failed",
+    "No space left",
+)  # in the latter's words
 
 
 class RunProgress(BaseModel):
@@ -196,6 +202,8 @@ def room_for(what: str, remedy: str, *errors: type[Exception]) -> Iterator[None]
     try:
         yield
     except errors as error:
+        if isinstance(error, RuntimeError) and not any(t in str(error) for t in _WRITE_FAILED):
+            raise
         cause = next(iter(str(error).splitlines()), type(error).__name__)
         raise WholewordError(f"{what} ({cause}); {remedy}") from error
 
@@ -263,7 +271,8 @@ def read_progress(checkpoint: Path) -> RunProgress:
 
 def load(engine: Any, checkpoint: Path) -> None:
     """Give `engine` the state of a whole checkpoint that was saved on the same layout."""
-    with contextlib.chdir(checkpoint):  # it takes paths for patterns: a run's own may have a [
+    # DeepSpeed takes paths for patterns: a run's own may have a [
+    with contextlib.chdir(checkpoint), keeping_hyperparameters(engine):
         path, _ = engine.load_checkpoint(os.curdir, tag=STATE)
     if path is None:
         raise WholewordError(f"{checkpoint}: DeepSpeed finds no state in it; delete it")

@@ -1,5 +1,6 @@
 """Which parameters decay, what DeepSpeed's optimizers leave to its caller, and less memory."""
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +9,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from preprocess.errors import WholewordError
+from train.engine.half import let_scale_stay_at_minimum
 
 _RATIO = "lr_ratio"  # of a parameter group: its share of the learning rate
 _CLIP = "clip_grad"  # ZeRO's optimizers' name of the norm that gradients are scaled down to
@@ -47,7 +49,7 @@ def keep_rate_ratios(engine: Any, learning_rate: float) -> None:
         group[_RATIO] = group["lr"] / learning_rate if learning_rate else 1.0
 
 
-def read_hyperparameters(engine: Any) -> list[dict[str, Any]]:
+def _read_hyperparameters(engine: Any) -> list[dict[str, Any]]:
     """Each parameter group's values: rates, betas, decay, and how much the gradient is clipped."""
     clip = {_CLIP: engine.optimizer.clip_grad} if hasattr(engine.optimizer, _CLIP) else {}
     return [
@@ -56,16 +58,20 @@ def read_hyperparameters(engine: Any) -> list[dict[str, Any]]:
     ]
 
 
-def restore_hyperparameters(engine: Any, values: list[dict[str, Any]]) -> None:
-    """Set what `read_hyperparameters` read before a checkpoint was loaded.
+@contextlib.contextmanager
+def keeping_hyperparameters(engine: Any) -> Iterator[None]:
+    """Let the engine's hyperparameters stand while a checkpoint is loaded.
 
-    A checkpoint holds the hyperparameters that it was saved with, and DeepSpeed restores them on
-    one layout and not on another. What counts is what this run was asked for.
+    A checkpoint holds those that it was saved with, and DeepSpeed restores them on one layout and
+    not on another. What counts is what this run was asked for.
     """
+    values = _read_hyperparameters(engine)
+    yield
     for group, fresh in zip(engine.optimizer.param_groups, values, strict=True):
         group.update({key: value for key, value in fresh.items() if key != _CLIP})
     if _CLIP in values[0]:
         engine.optimizer.clip_grad = values[0][_CLIP]
+    let_scale_stay_at_minimum(engine)
 
 
 def applied_steps(engine: Any) -> int:

@@ -23,7 +23,8 @@ from torch import nn
 
 from preprocess.errors import WholewordError
 from train.engine.checkpoint import ASIDE, FULL_DISK, STATE, RunProgress, room_for
-from train.engine.optimizer import parameter_groups
+from train.engine.half import let_scale_stay_at_minimum
+from train.engine.optimizer import keeping_hyperparameters, parameter_groups
 from train.engine.process_group import Ranks
 
 _WHOLE = "mp_rank_00_model_states.pt"  # stages 0, 1 and 2 call the file of counters so
@@ -51,8 +52,8 @@ def check(checkpoint: Path, was: RunProgress, now: RunProgress) -> None:
         cause = f"with --batch-warmup {batch_warmup} the first steps' rows depend on the ranks"
     elif is_same_layout(was, now):
         return
-    elif was.precision == "fp16" and 0 in (was.stage, now.stage):
-        cause = "ZeRO 0 keeps fp16 states in a form of its own"
+    elif was.precision == "fp16" and was.stage == 0:
+        cause = "ZeRO 0 kept fp16 states in a form of its own"
     elif was.settings["optimizer"].lower() not in ("adam", "adamw"):
         cause = "only AdamW's states can be converted"
     else:
@@ -92,6 +93,9 @@ def load(
     Raises:
         WholewordError: the converted state cannot be written.
     """
+    if ranks.share(_is_untouched(checkpoint / STATE, stages[0]) if ranks.first else None):
+        _take_counters(engine, checkpoint / STATE, stages[0])
+        return
     aside = side / f"{ASIDE}universal"
     names = _optimizer_order(model)
     if ranks.first:
@@ -103,13 +107,37 @@ def load(
             aside.mkdir(parents=True)
             _convert(checkpoint / STATE, aside, names, *stages)
     ranks.wait()
-    if stages[1] == 0:
-        _load_plain(engine, model, aside / STATE, names)
-    else:
-        _load_universal(engine, aside)
+    with keeping_hyperparameters(engine):
+        if stages[1] == 0:
+            _load_plain(engine, model, aside / STATE, names)
+        else:
+            _load_universal(engine, aside)
     ranks.wait()
     if ranks.first:
         shutil.rmtree(aside)
+
+
+def _is_untouched(state: Path, stage: int) -> bool:
+    """Whether every step so far was skipped: then the weights are the first, and have no moments."""
+    counters = _read(state / (_CUT if stage == 3 else _WHOLE))
+    return bool(counters["global_steps"] == counters["skipped_steps"])
+
+
+def _take_counters(engine: Any, state: Path, stage: int) -> None:
+    """Give an engine with its first weights the steps of a state that has the same, and its scaler."""
+    counters = _read(state / (_CUT if stage == 3 else _WHOLE))
+    _set_counters(engine, counters)
+    for file in sorted(state.glob("*zero_pp_rank_0_mp_rank_00_optim_states.pt")):
+        scaler = _read(file)["optimizer_state_dict"].get("loss_scaler")
+        if scaler is not None and hasattr(engine.optimizer, "loss_scaler"):
+            engine.optimizer.loss_scaler = scaler
+            let_scale_stay_at_minimum(engine)
+
+
+def _set_counters(engine: Any, counters: dict[str, Any]) -> None:
+    engine.global_steps = counters["global_steps"]
+    engine.global_samples = counters["global_samples"]
+    engine.skipped_steps = counters["skipped_steps"]
 
 
 def _optimizer_order(model: nn.Module) -> list[str]:
@@ -236,10 +264,7 @@ def _load_plain(engine: Any, model: nn.Module, universal: Path, names: list[str]
         parameter.data.copy_(whole["fp32"].view_as(parameter))
         moments = {key: whole[key].view_as(parameter).to(parameter.device) for key in _MOMENTS}
         engine.optimizer.state[parameter] = moments | {"step": _read(folder / "step.pt")}
-    counters = _read(universal / _WHOLE)
-    engine.global_steps = counters["global_steps"]
-    engine.global_samples = counters["global_samples"]
-    engine.skipped_steps = counters["skipped_steps"]
+    _set_counters(engine, _read(universal / _WHOLE))
 
 
 def _read(file: Path) -> Any:

@@ -4,8 +4,6 @@ from pathlib import Path
 
 from preprocess.errors import WholewordError
 from train.engine import checkpoint, universal
-from train.engine.half import let_scale_stay_at_minimum
-from train.engine.optimizer import read_hyperparameters, restore_hyperparameters
 from train.run import folder as run_folder
 from train.run.run import Run
 
@@ -30,7 +28,6 @@ def resume(run: Run) -> None:
         found = Path(asked)
         _check_named(run, found)
     was, now = checkpoint.read_progress(found), run.progress
-    hyperparameters = read_hyperparameters(run.engine)
     universal.check(found, was, now)
     if universal.is_same_layout(was, now):
         checkpoint.load(run.engine, found)
@@ -40,8 +37,6 @@ def resume(run: Run) -> None:
         )
         stages = (was.stage, now.stage)
         universal.load(run.engine, run.model, found, run.checkpoints, stages, run.ranks)
-    restore_hyperparameters(run.engine, hyperparameters)
-    let_scale_stay_at_minimum(run.engine)
     layout = {"world_size": now.world_size, "stage": now.stage, "settings": now.settings}
     validated = was.step if was.last_validation is None else was.last_validation
     run.progress = was.model_copy(update=layout | {"last_validation": validated})
