@@ -13,6 +13,7 @@ from tests.train.shard_factory import ShardSpec, make_shards
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ("--model", "bert-tiny", "--config-overrides", "hidden_size=32,intermediate_size=64")
 STEPS = 6
+_KEPT = ("HOME", "WHOLEWORD_CACHE", "WHOLEWORD_CPU_FP16", "TMPDIR")
 # A step is 8 micro-batches of 2 rows, however it is cut over ranks and accumulation.
 BATCH = ("--per-device-train-batch-size", "2", "--global-batch-size", "16")
 COMMON = (*MODEL, *BATCH, "--max-steps", str(STEPS), "--logging-steps", "1", "--precision", "fp32")
@@ -28,7 +29,7 @@ def make_data(folder: Path) -> Path:
 
 def environment() -> dict[str, str]:
     """No compiler, no network, one thread."""
-    kept = {k: v for k, v in os.environ.items() if k in ("HOME", "WHOLEWORD_CACHE", "TMPDIR")}
+    kept = {k: v for k, v in os.environ.items() if k in _KEPT}
     path = str(Path(sys.executable).parent)  # deepspeed is there, no compiler is
     return kept | {"PATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
@@ -43,7 +44,13 @@ def command(data: Path, output: Path, ranks: int, *options: str) -> list[str]:
         deepspeed = str(Path(sys.executable).with_name("deepspeed"))
         launcher = [deepspeed, "--num_accelerators", str(ranks), "--master_port", str(port)]
     script = [*launcher, str(ROOT / "train" / "pretrain.py"), "--data", str(data)]
-    return [*script, "--output-dir", str(output), *COMMON, *options]
+    return [*script, "--output-dir", str(output), *_without(COMMON, options), *options]
+
+
+def _without(defaults: tuple[str, ...], options: tuple[str, ...]) -> list[str]:
+    """Pairs of names and values less those whose names are given: nothing is given twice."""
+    pairs = zip(defaults[::2], defaults[1::2], strict=True)
+    return [word for pair in pairs if pair[0] not in options for word in pair]
 
 
 def start(data: Path, output: Path, ranks: int, *options: str) -> subprocess.Popen[str]:
