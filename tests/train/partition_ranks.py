@@ -12,7 +12,7 @@ from transformers import BertConfig, BertForMaskedLM, PretrainedConfig, PreTrain
 
 from train.engine.partition import load_partitioned
 from train.engine.process_group import process_group
-from train.report.meters import parameter_count
+from train.engine.weights import parameter_count
 
 
 def make(config: PretrainedConfig) -> PreTrainedModel:

@@ -30,7 +30,7 @@ STATE = "state"  # DeepSpeed's tag
 ASIDE = ".writing-"  # what begins so is a leftover after a kill
 _DOOMED = ".deleting-"
 FULL_DISK = (OSError, RuntimeError)  # what writing raises on one; torch.save, the second
-_WRITE_FAILED = (
+_WRITE_FAILED = "inline_container.cc"  # in the latter's words; where torch writes its files
     "PytorchStreamWriter",
     "file write failed",
     "No space left",
@@ -202,7 +202,7 @@ def room_for(what: str, remedy: str, *errors: type[Exception]) -> Iterator[None]
     try:
         yield
     except errors as error:
-        if isinstance(error, RuntimeError) and not any(t in str(error) for t in _WRITE_FAILED):
+        if isinstance(error, RuntimeError) and _WRITE_FAILED not in str(error):
             raise
         cause = next(iter(str(error).splitlines()), type(error).__name__)
         raise WholewordError(f"{what} ({cause}); {remedy}") from error

@@ -23,3 +23,9 @@ def gather_weights(engine: Any, model: PreTrainedModel, keep: bool) -> dict[str,
     kept = model.state_dict(keep_vars=True)
     weights |= {name: b.detach().cpu() for name, b in model.named_buffers() if name in kept}
     return weights
+
+
+def parameter_count(model: PreTrainedModel) -> int:
+    """Number of weights, tied ones once."""
+    # ds_numel: of the whole parameter where ZeRO-3 has partitioned it
+    return sum(int(getattr(p, "ds_numel", p.numel())) for p in model.parameters())

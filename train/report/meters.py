@@ -7,19 +7,12 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from train.data.collate import MicroBatch
 from train.engine.process_group import Ranks
 from train.engine.totals import StepTotals
 from train.model.flops import FlopCounter
 from train.model.forward import LossSums
-
-
-def parameter_count(model: PreTrainedModel) -> int:
-    """Number of weights, tied ones once."""
-    # ds_numel: of the whole parameter where ZeRO-3 has partitioned it
-    return sum(int(getattr(p, "ds_numel", p.numel())) for p in model.parameters())
 
 
 def memory_bytes(device: torch.device) -> int:

@@ -21,6 +21,7 @@ from train.engine.partition import load_partitioned
 from train.engine.process_group import Ranks
 from train.engine.schedules import Schedule
 from train.engine.start import start_engine
+from train.engine.weights import parameter_count
 from train.model.dropout import use_fast_dropout
 from train.model.flops import FlopCounter, peak_flops
 from train.model.load import load_model, new_model
@@ -29,7 +30,7 @@ from train.model.presets import check_name
 from train.model.vocabulary_check import Vocabulary, position_offset
 from train.options import Options, parse_overrides
 from train.report.log import MetricsLog
-from train.report.meters import TrainingMeter, parameter_count
+from train.report.meters import TrainingMeter
 from train.report.progress import Console
 from train.run import folder as run_folder
 from train.run.resume import resume
