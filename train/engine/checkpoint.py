@@ -31,10 +31,6 @@ ASIDE = ".writing-"  # what begins so is a leftover after a kill
 _DOOMED = ".deleting-"
 FULL_DISK = (OSError, RuntimeError)  # what writing raises on one; torch.save, the second
 _WRITE_FAILED = "inline_container.cc"  # in the latter's words; where torch writes its files
-    "PytorchStreamWriter",
-    "file write failed",
-    "No space left",
-)  # in the latter's words
 
 
 class RunProgress(BaseModel):
