@@ -39,6 +39,8 @@ _PEAKS = {
     "V100": {"fp16": 125e12, "bf16": 15.7e12, "fp32": 15.7e12},
     "T4": {"fp16": 65e12, "bf16": 8.1e12, "fp32": 8.1e12},
 }
+_LARGEST_PRODUCT = 2048
+_PRODUCT_SECONDS = 0.3  # the longest that one may take
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 
@@ -58,20 +60,32 @@ def peak_flops(device: torch.device, precision: str) -> float:
         for part, peaks in _PEAKS.items():
             if part in name:
                 return peaks[precision]
-    # A CPU takes minutes for large products in fp16, and does better in fp32: that is its best then.
-    slow = device.type == "cpu" and precision == "fp16"
-    return _measured_peak(device, torch.float32 if slow else _DTYPES[precision])
+    return _measured_peak(device, _DTYPES[precision])
 
 
-def _measured_peak(device: torch.device, dtype: torch.dtype, size: int = 2048) -> float:
-    """Return 2 * size^3 FLOPs over the shortest time of a product; about half a second."""
+def _measured_peak(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s of a square product of 2048, in about half a second.
+
+    A smaller product is measured where that one would take longer: a CPU without units for a half
+    precision takes minutes for it.
+    """
+    size = 256
+    while True:
+        seconds = _product_seconds(size, device, dtype)
+        if size == _LARGEST_PRODUCT or 8 * seconds > _PRODUCT_SECONDS:
+            return 2 * size**3 / seconds
+        size *= 2
+
+
+def _product_seconds(size: int, device: torch.device, dtype: torch.dtype) -> float:
+    """The shortest time of a few products."""
     a, b = torch.ones(2, size, size, dtype=dtype, device=device)
     shortest = math.inf
-    for _ in range(6):
+    for _ in range(5):
         start = time.perf_counter()
         (a @ b)[0, 0].item()  # waits for a GPU
         shortest = min(shortest, time.perf_counter() - start)
-    return 2 * size**3 / shortest
+    return shortest
 
 
 class FlopCounter:
