@@ -44,10 +44,10 @@ def command(data: Path, output: Path, ranks: int, *options: str) -> list[str]:
         deepspeed = str(Path(sys.executable).with_name("deepspeed"))
         launcher = [deepspeed, "--num_accelerators", str(ranks), "--master_port", str(port)]
     script = [*launcher, str(ROOT / "train" / "pretrain.py"), "--data", str(data)]
-    return [*script, "--output-dir", str(output), *_without(COMMON, options), *options]
+    return [*script, "--output-dir", str(output), *without(COMMON, options), *options]
 
 
-def _without(defaults: tuple[str, ...], options: tuple[str, ...]) -> list[str]:
+def without(defaults: tuple[str, ...], options: tuple[str, ...]) -> list[str]:
     """Pairs of names and values less those whose names are given: nothing is given twice."""
     pairs = zip(defaults[::2], defaults[1::2], strict=True)
     return [word for pair in pairs if pair[0] not in options for word in pair]

@@ -62,6 +62,8 @@ def start(stage: int, precision: str) -> tuple[Any, nn.Module]:
             "hysteresis": 1,
         },
         "gradient_clipping": 1.0,
+        "data_types": {"grad_accum_dtype": "fp32"},
+        "communication_data_type": "fp32",
     }
     groups = parameter_groups(model, 0.5)
     engine = deepspeed.initialize(model=model, model_parameters=groups, config=config)[0]

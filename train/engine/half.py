@@ -19,6 +19,12 @@ def allow_fp16_on_cpu() -> bool:
     return True
 
 
+def can_scale_fall(engine: Any) -> bool:
+    """Whether another overflow would lower the loss scale; a fixed one never falls."""
+    scaler = getattr(getattr(engine, "optimizer", None), "loss_scaler", None)
+    return scaler is None or (scaler.dynamic and scaler.cur_scale > scaler.min_scale)
+
+
 def let_scale_stay_at_minimum(engine: Any) -> None:
     """Keep the dynamic loss scaler from ending a run with an exception of its own.
 

@@ -1,9 +1,11 @@
 """When training has gone wrong for good."""
 
+from types import SimpleNamespace
+
 import torch
 
 from train.engine import health as health_module
-from train.engine.health import BROKEN_LOSSES, OVERFLOWS, HealthMonitor
+from train.engine.health import BROKEN_LOSSES, OVERFLOWS, OVERFLOWS_AT_MINIMUM, HealthMonitor
 
 
 class Engine:
@@ -55,6 +57,27 @@ def test_overflows_are_normal_for_a_while_only():
     engine.applied = True
     observe(health, 1.0)
     assert not health.diverged
+
+
+def test_at_the_smallest_scale_overflows_end_a_run_sooner():
+    engine = Engine(True)
+    engine.applied = False
+    scaler = SimpleNamespace(dynamic=True, cur_scale=2.0, min_scale=1.0)
+    engine.optimizer = SimpleNamespace(loss_scaler=scaler)
+    health = HealthMonitor(engine)
+    for _ in range(3):
+        observe(health, 1.0)
+    scaler.cur_scale = 1.0
+    for step in range(OVERFLOWS_AT_MINIMUM):
+        assert not health.diverged, step
+        observe(health, 1.0)
+    assert health.diverged
+    assert "13 steps in a row overflowed" in str(health.error(13, "none"))
+    fixed = HealthMonitor(engine)
+    scaler.dynamic = False
+    for _ in range(OVERFLOWS_AT_MINIMUM):
+        observe(fixed, 1.0)
+    assert fixed.diverged
 
 
 def test_in_fp16_a_loss_that_is_no_number_is_never_sound_and_ends_a_run_soon():
