@@ -53,11 +53,30 @@ def test_precision_of_the_command_line():
     assert plan({"bfloat16": {"enabled": True}}).precision == "bf16"
 
 
-def test_bf16_without_zero_becomes_stage_1():
-    made = plan({"zero_optimization": {"stage": 0}}, "--precision", "bf16")
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_without_zero_becomes_stage_1(precision):
+    config = {"zero_optimization": {"stage": 0}}
+    made = plan(config, "--precision", precision, hardware=GPU)
     assert made.stage == made.config["zero_optimization"]["stage"] == 1
     assert any(note.startswith("ZeRO 0 -> 1") for note in made.notes)
     assert plan({}, "--precision", "fp32").stage == 0
+
+
+def test_fp16_stays_on_a_cpu_where_a_test_wants_it():
+    made = plan({"fp16": {"enabled": "auto"}}, hardware=Hardware("cpu", True, False, cpu_fp16=True))
+    assert made.precision == "fp16"
+    assert any("WHOLEWORD_CPU_FP16=1" in note for note in made.notes)
+
+
+def test_gradients_are_summed_and_sent_in_fp32_unless_the_file_says_otherwise():
+    made = plan({}, "--precision", "bf16").config
+    assert made["data_types"]["grad_accum_dtype"] == made["communication_data_type"] == "fp32"
+    own = {"data_types": {"grad_accum_dtype": "bf16"}, "communication_data_type": "bf16"}
+    made = plan(own, "--precision", "bf16").config
+    assert made["data_types"]["grad_accum_dtype"] == made["communication_data_type"] == "bf16"
+    made = plan({"data_types": {"grad_accum_dtype": "auto"}}, "--precision", "fp16", hardware=GPU)
+    assert made.config["data_types"]["grad_accum_dtype"] == "fp32"
+    assert "communication_data_type" not in plan({}, "--precision", "fp32").config
 
 
 def test_offload_is_off_on_a_cpu():
