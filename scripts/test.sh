@@ -7,4 +7,5 @@ use_environment "[dev]"
 ruff check .
 ruff format --check .
 mypy
-python -m pytest "$@"
+# A file is one worker's: what its tests share is made once.
+python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile "$@"

@@ -1,7 +1,8 @@
 """A step's result does not depend on how it is cut: over accumulation, ranks and ZeRO stages."""
 
-import json
-from pathlib import Path
+import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,46 +10,62 @@ from safetensors.numpy import load_file
 
 from tests.train import runs
 
-# Adam divides by the gradients' own size, so a gradient that is only rounding moves its weight as
-# far as any other. A larger epsilon keeps rounding what it is, and weights comparable.
-EPSILON = 1e-3
+pytestmark = pytest.mark.slow
+
+ALONE = ("1-2-fp32", "1-2-bf16", "1-2-fp16")  # ranks, stage, precision
+TWO = ("2-0-fp32", "2-1-fp32", "2-2-fp32", "2-3-fp32", "2-2-bf16", "2-2-fp16")
+FOUR = ("4-2-fp32",)
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return runs.make_data(tmp_path_factory.mktemp("equal") / "shards")
+def folder(tmp_path_factory):
+    """All runs, those of one number of ranks in one process group."""
+    folder = tmp_path_factory.mktemp("equal")
+    runs.make_data(folder / "shards")
+    for names in (ALONE, TWO, FOUR):
+        start_ranks(folder, names, int(names[0][0]))
+    return folder
 
 
-@pytest.fixture(scope="module")
-def alone(data):
-    """One rank, eight micro-batches a step."""
-    return run(data, ranks=1, stage=2)
+def start_ranks(folder, names, ranks):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    wanted = [f"{name}:{name[2]}:{name[4:]}" for name in names]
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(ranks)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.train.equal_runs", str(folder), *wanted],
+            cwd=runs.ROOT,
+            env=runs.environment() | place | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(ranks)
+    ]
+    said = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * ranks, "\n".join(said)
 
 
-def run(data: Path, ranks: int, stage: int) -> Path:
-    """Train for six steps; returns the run's folder."""
-    config = json.loads((runs.ROOT / "ds_configs" / f"zero{stage}.json").read_text())
-    config["optimizer"]["params"]["eps"] = EPSILON
-    file = data.parent / f"zero{stage}.json"
-    file.write_text(json.dumps(config))
-    output = data.parent / f"run-{ranks}-{stage}"
-    result = runs.run(data, output, ranks, "--deepspeed", str(file), "--save-steps", "0")
-    assert result.returncode == 0, result.stdout + result.stderr
-    return output
-
-
-def weights(output: Path) -> dict[str, np.ndarray]:
+def weights(output):
     return load_file(output / "final" / "model.safetensors")
 
 
-@pytest.mark.parametrize(("ranks", "stage"), [(2, 0), (2, 1), (2, 2), (2, 3), (4, 2)])
-def test_ranks_and_stages_do_not_change_the_weights(data, alone, ranks, stage):
-    output = run(data, ranks, stage)
-    np.testing.assert_allclose(runs.losses(output), runs.losses(alone), rtol=1e-6)
+# The first step's gradient is the same to rounding in every precision (scripts/measure_cuts.py);
+# in 16 bits a weight that is rounded the other way then lets the runs part a little.
+@pytest.mark.parametrize(
+    ("name", "loss", "weight"),
+    [(name, 1e-6, 1e-6) for name in (*TWO[:4], *FOUR)]
+    + [("2-2-bf16", 1e-4, 2e-3), ("2-2-fp16", 1e-4, 1e-3)],
+)
+def test_ranks_and_stages_do_not_change_the_weights(folder, name, loss, weight):
+    alone, output = folder / f"1-2-{name[4:]}", folder / name
+    np.testing.assert_allclose(runs.losses(output), runs.losses(alone), rtol=loss)
     expected, found = weights(alone), weights(output)
     assert expected.keys() == found.keys()
-    for name, value in expected.items():
-        np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+    for key, value in expected.items():
+        np.testing.assert_allclose(found[key], value, rtol=1e-5, atol=weight, err_msg=key)
     assert runs.records(output, "validation")[0]["loss"] == pytest.approx(
-        runs.records(alone, "validation")[0]["loss"], rel=1e-6
+        runs.records(alone, "validation")[0]["loss"], rel=loss
     )

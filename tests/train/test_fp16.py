@@ -12,6 +12,8 @@ from tests.train import runs
 from tests.train.fp16_runs import STEPS, THROUGH
 from train.engine.schedules import Schedule
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):

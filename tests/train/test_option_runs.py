@@ -14,6 +14,8 @@ from tests.train.option_runs import ADDED, SCHEDULES, VOCABULARY
 from train.engine.checkpoint import find_damage
 from train.engine.schedules import Schedule
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):

@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 
 from tests.train import runs
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory):

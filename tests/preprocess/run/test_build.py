@@ -324,7 +324,7 @@ def test_two_builds_do_not_share_a_folder(tmp_path: Path, corpus: Path) -> None:
 
 def test_the_lock_of_a_dead_process_is_free(tmp_path: Path) -> None:
     script = (
-        "import os, sys; from pathlib import Path; from preprocess import state\n"
+        "import os, sys; from pathlib import Path; from preprocess.run import state\n"
         "with state.locked(Path(sys.argv[1])): os.kill(os.getpid(), 9)"
     )
     subprocess.run(

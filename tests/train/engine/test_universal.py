@@ -14,6 +14,8 @@ from tests.train import runs
 from train.engine import checkpoint, universal
 from train.engine.checkpoint import RunProgress
 
+pytestmark = pytest.mark.slow
+
 # Skipped steps, and the loss scale at the end, of the moves in fp16.
 SKIPPED = {"fp16": (4, 2.0**13), "fp16, all skipped": (8, 2.0**22)}
 
