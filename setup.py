@@ -31,7 +31,14 @@ setup(
         "psutil>=5.9",
     ],
     extras_require={
-        "dev": ["accelerate>=1.0", "pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "ruff>=0.12", "mypy>=1.15"],
+        "dev": [
+            "accelerate>=1.0",
+            "pytest>=8",
+            "pytest-xdist>=3.6",
+            "hypothesis>=6.100",
+            "ruff>=0.12",
+            "mypy>=1.15",
+        ],
         "ray": ["ray[default]>=2.30"],
         "wandb": ["wandb>=0.17"],
     },

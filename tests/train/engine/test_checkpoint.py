@@ -28,7 +28,9 @@ class Engine:
 
     def save(self, state, path):
         if self.fails_at == "save":
-            raise RuntimeError("[enforce fail at inline_container.cc:672] . No space left on device")
+            raise RuntimeError(
+                "[enforce fail at inline_container.cc:672] . No space left on device"
+            )
         path.write_bytes(state)
 
     def save_checkpoint(self, folder, tag, save_latest):
