@@ -272,7 +272,8 @@ def _warn_of_encodings(encodings: dict[str, list[int]]) -> None:
             warn(
                 f"{path}: {invalid / documents:.0%} of its documents are not UTF-8, and what was "
                 "replaced in them is lost; if it is in another encoding, convert it, such as with "
-                f"`iconv -f GB18030 -t UTF-8 {shlex.quote(path)} > utf8.txt`, and build again with --overwrite"
+                f"`iconv -f GB18030 -t UTF-8 {shlex.quote(path)} > utf8.txt`, and build again with "
+                "--overwrite"
             )
 
 

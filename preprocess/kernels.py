@@ -6,37 +6,23 @@ from here, and is chosen here, before numba is imported for the first time. Cons
 reads therefore live in a file that holds kernels.
 """
 
+import contextlib
 import os
-import tempfile
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import xxhash
 
+from preprocess.cache import cache_folder
+
 _ROOT = Path(__file__).resolve().parent.parent
 _PACKAGES = ("preprocess", "train")
+_FORGOTTEN = 30 * 24 * 3600.0  # seconds
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def cache_folder(name: str) -> Path:
-    """A writable folder for derived data, made if need be.
-
-    It is `$WHOLEWORD_CACHE/name`, else `$XDG_CACHE_HOME/wholeword/name`, else
-    `~/.cache/wholeword/name`; where that cannot be written, a folder of this user's under the
-    temporary directory.
-    """
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
-    preferred = Path(os.environ.get("WHOLEWORD_CACHE") or Path(home) / "wholeword") / name
-    for folder in (preferred, Path(tempfile.gettempdir()) / f"wholeword-{os.getuid()}" / name):
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError:
-            continue
-        if os.access(folder, os.W_OK | os.X_OK) and folder.stat().st_uid == os.getuid():
-            return folder
-    return Path(tempfile.mkdtemp(prefix="wholeword-"))
 
 
 def _sources_hash() -> str:
@@ -49,7 +35,28 @@ def _sources_hash() -> str:
     return digest.hexdigest()
 
 
-os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_folder(f"numba-{_sources_hash()}")))
+def _choose_cache() -> Path:
+    """The folder of these sources' kernels; one that the user names holds one for each hash."""
+    name = f"numba-{_sources_hash()}"
+    given = os.environ.get("NUMBA_CACHE_DIR")
+    if not given:
+        return cache_folder(name)
+    # A child inherits what its parent has chosen.
+    return Path(given) if Path(given).name == name else Path(given) / name
+
+
+def _forget_old(current: Path) -> None:
+    """Remove kernels of other sources that nobody has used for a month."""
+    with contextlib.suppress(OSError):
+        os.utime(current)
+        for other in current.parent.glob("numba-*"):
+            if other != current and time.time() - other.stat().st_mtime > _FORGOTTEN:
+                shutil.rmtree(other, ignore_errors=True)
+
+
+_cache = _choose_cache()
+_forget_old(_cache)
+os.environ["NUMBA_CACHE_DIR"] = str(_cache)
 
 import numba  # noqa: E402  (the cache folder must be set first)
 

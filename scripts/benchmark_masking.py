@@ -139,7 +139,7 @@ class PeerRow:
 
 
 def peer_rows(dataset: ShardDataset, tokenizer: Any) -> list[PeerRow]:
-    """Rows of all lengths, the longest first, so that peers pad little; as text, tokenized again."""
+    """Rows of all lengths, the longest first (peers pad little then); as text, tokenized again."""
     by_length = np.argsort(-dataset.lengths.astype(np.int64), kind="stable")
     places = np.linspace(0, len(by_length) - 1, min(PEER_ROWS, len(by_length))).astype(np.int64)
     rows = []
@@ -311,10 +311,10 @@ def transformers_rates(rows: list[PeerRow], tokenizer: Any) -> tuple[float, floa
         token_rate,
         word_rate,
         [
-            f"transformers' whole_word_mask takes text without spaces as one word: here its words have "
-            f"{length:.1f} tokens on average, so Chinese is masked by whole stretches.",
-            f"It has no 80/10/10: {100 * as_mask:.0f}% of what it chose became [MASK]; its cost grows "
-            "with the square of the length.",
+            "transformers' whole_word_mask takes text without spaces as one word: here its words "
+            f"have {length:.1f} tokens on average, so Chinese is masked by whole stretches.",
+            f"It has no 80/10/10: {100 * as_mask:.0f}% of what it chose became [MASK]; its cost "
+            "grows with the square of the length.",
         ],
     )
 
@@ -347,7 +347,7 @@ def measure(folder: Path) -> tuple[dict[str, Result], list[str]]:
     reference = best_batch(rows, [1, 8, 64], list, ChineseRefCollator(tokenizer))
     results["chinese_ref"] = Result(reference, unit)
     return results, [
-        f"{len(dataset)} rows, {dataset.lengths.mean():.0f} tokens each; packs of {ours.size} tokens.",
+        f"{len(dataset)} rows, {dataset.lengths.mean():.0f} tokens each; packs of {ours.size}.",
         "one thread: tokens a second of processor time; all threads: of the clock on the wall.",
         "copy_limit gathers rows, special tokens and positions as ours does, and masks nothing.",
         *notes,

@@ -3,10 +3,11 @@
     python scripts/chaos.py build --rounds 30 --json chaos_build.json
     python scripts/chaos.py train --rounds 10 --json chaos_train.json
 
-First the command runs undisturbed. Then it runs in another folder, is killed (SIGKILL, every process
-group of it), and is started again, until it is finished; what it then left is compared, byte by byte,
-with what the undisturbed one left, and a new folder is begun. A round is one kill, and it counts only if
-some work was done since the start and some remained; it is identical if its folder ended the same.
+First the command runs undisturbed. Then it runs in another folder, is killed (SIGKILL, every
+process group of it), and is started again, until it is finished; what it then left is compared,
+byte by byte, with what the undisturbed one left, and a new folder is begun. A round is one kill,
+and it counts only if some work was done since the start and some remained; it is identical if its
+folder ended the same.
 """
 
 import argparse

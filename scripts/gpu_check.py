@@ -1,8 +1,8 @@
 """Checks that need a GPU; `scripts/gpu_check.sh` runs them where there is one.
 
 1. Parity: packed attention and the masked-only head in fp16 and bf16, for every architecture of the
-   tests. Against fp32, their loss and gradients may be off at most twice as far as those of the stock
-   padded model in the same precision.
+   tests. Against fp32, their loss and gradients may be off at most twice as far as those of the
+   stock padded model in the same precision.
 2. Speed: `train/pretrain.py` on BERT-base with rows of 512 tokens, in fp16, bf16, and compiled.
 3. `scripts/benchmark_training.py`: the Hugging Face Trainer beside it (not with --quick).
 """

@@ -1,11 +1,11 @@
-"""Does a step depend on how it is cut? The same steps, cut over ranks, accumulation and ZeRO's stages.
+"""Does a step depend on how it is cut? The same, cut over ranks, accumulation and ZeRO's stages.
 
     python scripts/measure_cuts.py [--precisions fp32 bf16 fp16] [--steps 1] [--json cuts.json]
 
-A step of eight micro-batches is cut into 1 x 8, 2 x 4 and 4 x 2 (ranks x accumulation); every run starts
-from the same weights and reads the same rows. Shown is the largest difference of any weight to the run of
-one rank in stage 2, as a share of how far the steps moved the weights at most, for gradients that are
-summed and sent in fp32, and in the 16 bits of the model.
+A step of eight micro-batches is cut into 1 x 8, 2 x 4 and 4 x 2 (ranks x accumulation); every run
+starts from the same weights and reads the same rows. Shown is the largest difference of any weight
+to the run of one rank in stage 2, as a share of how far the steps moved the weights at most, for
+gradients that are summed and sent in fp32, and in the 16 bits of the model.
 """
 
 import argparse

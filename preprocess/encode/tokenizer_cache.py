@@ -1,4 +1,4 @@
-"""Loaded tokenizers on disk: importing transformers takes seconds, and a build needs it only once."""
+"""Loaded tokenizers on disk: importing transformers takes seconds, and is needed only once."""
 
 import contextlib
 import importlib.metadata
@@ -10,8 +10,9 @@ from typing import Any
 
 import xxhash
 
+from preprocess.cache import cache_folder
 from preprocess.encode.tokenizer import LoadedTokenizer, SpecialTokens, load_tokenizer
-from preprocess.kernels import cache_folder
+from preprocess.files import written
 
 _SUFFIXES = {".json", ".txt", ".model", ".jinja", ".vocab"}
 _FORMAT = 1
@@ -63,8 +64,7 @@ def _remember(path: Path, tokenizer: LoadedTokenizer) -> LoadedTokenizer:
     value = asdict(tokenizer)
     value["files"] = {name: data.decode("latin-1") for name, data in tokenizer.files.items()}
     body = json.dumps(value).encode()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with contextlib.suppress(OSError):  # a full disk costs only the time to load again
+    # A full disk costs only the time to load again.
+    with contextlib.suppress(OSError), written(path, shared=True) as temporary:
         temporary.write_bytes(xxhash.xxh3_128_hexdigest(body).encode() + b"\n" + body)
-        temporary.replace(path)
     return tokenizer

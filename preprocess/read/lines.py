@@ -56,7 +56,8 @@ def find_lines(data: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         data: uint8 `[bytes]`, UTF-8 or not.
 
     Returns:
-        `begins` and `ends`, int64 `[lines]`, the line end not included, and `blank`, bool `[lines]`.
+        `begins` and `ends`, int64 `[lines]`, the line end not included, and `blank`, bool
+        `[lines]`.
     """
     count = _count_lines(data)
     begins = np.empty(count, np.int64)

@@ -1,4 +1,4 @@
-"""Which characters are Han: the rule of Google's BERT (`_is_chinese_char`, bert/tokenization.py)."""
+"""Which characters are Han: Google's BERT's rule (`_is_chinese_char`, bert/tokenization.py)."""
 
 HAN_RANGES: tuple[tuple[int, int], ...] = (
     (0x4E00, 0x9FFF),

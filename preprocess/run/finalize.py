@@ -7,12 +7,13 @@ import pyarrow as pa
 import xxhash
 
 from preprocess.errors import WholewordError
+from preprocess.files import write_json
 from preprocess.format import Part
 from preprocess.run.plan import BuildPlan, segmenter_entry, shaping_options
 from preprocess.run.state import PartReport, TaskReport
 from preprocess.write.hugging_face import dataset_files
 from preprocess.write.manifest import InputEntry, Manifest, PartEntry, ShardEntry, TokenizerEntry
-from preprocess.write.shards import shard_name, write_index, write_json
+from preprocess.write.shards import shard_name, write_index
 
 
 def finalize_dataset(plan: BuildPlan, reports: list[TaskReport]) -> Manifest:
@@ -54,7 +55,8 @@ def _load_index(plan: BuildPlan, report: TaskReport, name: str) -> pa.Table:
     table = report.load_index(plan.output, name)
     if table is None:
         raise WholewordError(
-            f"{plan.output}: the index of task {report.number} is damaged; run the same command again"
+            f"{plan.output}: the index of task {report.number} is damaged; run the same command "
+            "again"
         )
     return table
 

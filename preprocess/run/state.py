@@ -19,9 +19,10 @@ import xxhash
 from pydantic import BaseModel, ConfigDict
 
 from preprocess.errors import WholewordError
+from preprocess.files import write_json
 from preprocess.format import PARTS
 from preprocess.write.manifest import FILE
-from preprocess.write.shards import INDEX_SCHEMA, publish, seal, unseal, write_json
+from preprocess.write.shards import seal, unseal, write_index
 
 STATE = ".build"
 _DATASET_FILES = (FILE, "dataset_dict.json", "tokenizer", *PARTS)
@@ -57,12 +58,7 @@ class TaskReport(BaseModel):
     def save(self, output: Path, indexes: dict[str, pa.Table]) -> None:
         """Write the index tables, then the report."""
         for part, table in indexes.items():
-            path = _index_path(output, self.number, part)
-            temporary = path.with_suffix(".tmp")
-            with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, INDEX_SCHEMA) as w:
-                w.write_table(table)
-            self.indexes[part] = xxhash.xxh3_128_hexdigest(temporary.read_bytes())
-            publish(temporary, path)
+            self.indexes[part] = write_index(_index_path(output, self.number, part), [table])
         write_json(_report_path(output, self.number), seal(self.model_dump(mode="json")))
 
     @staticmethod
@@ -197,7 +193,7 @@ def _remove_files(output: Path) -> None:
 
 
 def _foreign_files(output: Path) -> set[str]:
-    """What no build writes: in the folder, and among the shards (`cache-*` is the datasets library's)."""
+    """What no build writes, here and among the shards (`cache-*` is the datasets library's)."""
     ours = {STATE, *_DATASET_FILES, *(f".{name}.tmp" for name in _DATASET_FILES)}
     foreign = {path.name for path in output.iterdir()} - ours
     shards = re.compile(

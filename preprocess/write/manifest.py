@@ -12,8 +12,9 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from preprocess.errors import WholewordError
+from preprocess.files import write_json
 from preprocess.format import MAX_LENGTH, PARTS, Part, id_dtype
-from preprocess.write.shards import seal, unseal, write_json
+from preprocess.write.shards import seal, unseal
 
 FORMAT = 1
 FILE = "manifest.json"

@@ -6,7 +6,6 @@ hash to, and how long every row is; it is derived data, which `rebuild_index` ma
 """
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
+from preprocess.files import publish, written
 from preprocess.format import BATCH_ROWS
 
 _SEAL = "xxh3_128"
@@ -156,14 +156,12 @@ class ShardWriter:
             if kind is None:
                 self._flush(whole_batches_only=False)
                 self._put(pa.py_buffer(self._end_of_stream))
-                self._file.flush()
-                os.fsync(self._file.fileno())
         finally:
             self._file.close()
             if kind is not None:
                 self._temporary.unlink(missing_ok=True)
         if kind is None:
-            self._temporary.replace(self._path)
+            publish(self._temporary, self._path)
             self.xxh3_128 = self._hash.hexdigest()
 
     @property
@@ -253,13 +251,11 @@ def scan_shard(data: pa.Buffer, number: int) -> Iterator[tuple[dict[str, object]
 
 def write_index(path: Path, tables: list[pa.Table]) -> str:
     """Write `index.arrow` from the shards' tables, in order; returns its xxh3-128."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, INDEX_SCHEMA) as writer:
-        for table in tables:
-            writer.write_table(table)
-    digest = xxhash.xxh3_128(temporary.read_bytes()).hexdigest()
-    publish(temporary, path)
-    return digest
+    with written(path) as temporary:
+        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, INDEX_SCHEMA) as writer:
+            for table in tables:
+                writer.write_table(table)
+        return xxhash.xxh3_128_hexdigest(temporary.read_bytes())
 
 
 def read_index(path: Path) -> ShardIndex:
@@ -283,13 +279,6 @@ def read_index(path: Path) -> ShardIndex:
         )
 
 
-def write_json(path: Path, value: object) -> None:
-    """Write JSON so that the file is whole or absent."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    publish(temporary, path)
-
-
 def seal(value: dict[str, Any]) -> dict[str, Any]:
     """Add a checksum of a JSON object to it: a flipped digit would be used in silence otherwise."""
     return {**value, _SEAL: _checksum(value)}
@@ -309,10 +298,3 @@ def unseal(value: dict[str, Any]) -> dict[str, Any]:
 
 def _checksum(value: dict[str, Any]) -> str:
     return xxhash.xxh3_128_hexdigest(json.dumps(value, sort_keys=True).encode())
-
-
-def publish(temporary: Path, path: Path) -> None:
-    """Give a finished file its name: its bytes are on disk before the name is."""
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)

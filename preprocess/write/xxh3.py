@@ -1,6 +1,7 @@
 """XXH3-64 (seed 0) of many texts in one call: the hash that puts documents aside.
 
-The xxhash library hashes faster, but a call for each short document cost more than the hash. Rule and
+The xxhash library hashes faster, but a call for each short document cost more than the hash. Rule
+and
 constants: the XXH3 specification, https://github.com/Cyan4973/xxHash (doc/xxhash_spec.md).
 """
 

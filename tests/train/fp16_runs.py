@@ -2,8 +2,8 @@
 
     python -m tests.train.fp16_runs FOLDER
 
-Prints {name: {"status", "error", "losses", "steps", "skipped", "scales", "rates", "cursor"}} as its last
-line; `steps` are those of the newest checkpoint.
+Prints {name: {"status", "error", "losses", "steps", "skipped", "scales", "rates", "cursor"}} as its
+last line; `steps` are those of the newest checkpoint.
 """
 
 import contextlib
@@ -85,7 +85,8 @@ def run_all(folder: Path) -> dict[str, dict[str, Any]]:
         level = configuration(folder, 2, "level", initial_scale_power=12)
         hundred = ("--precision", precision, "--max-steps", "100", "--save-steps", "0")
         found[f"hundred {precision}"] = account(folder, f"hundred-{precision}", *level, *hundred)
-    # Stopped amid overflows: on the same layout and in another stage, before a step counted and after.
+    # Stopped amid overflows: on the same layout and in another stage, before a step counted and
+    # after.
     options = ("--max-steps", "14", "--save-total-limit", "0")
     few = {"initial_scale_power": 24}  # 9 skipped steps
     whole = (*configuration(folder, 2, "few", **few), *options)

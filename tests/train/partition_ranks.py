@@ -1,6 +1,7 @@
 """One rank of two that load a model for ZeRO-3; a line of JSON says what it held.
 
-RANK=0 LOCAL_RANK=0 WORLD_SIZE=2 MASTER_ADDR=... MASTER_PORT=... python -m tests.train.partition_ranks
+RANK=0 LOCAL_RANK=0 WORLD_SIZE=2 MASTER_ADDR=... MASTER_PORT=... python -m
+tests.train.partition_ranks
 """
 
 import json

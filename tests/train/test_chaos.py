@@ -1,4 +1,4 @@
-"""Real two-rank runs that are killed: the short form of `scripts/chaos.py train`, and its launcher."""
+"""Real two-rank runs that are killed: the short form of `scripts/chaos.py train`, and more."""
 
 import signal
 

@@ -1,4 +1,4 @@
-"""fp16, as DeepSpeed's engine computes it on a CPU: overflows, the loss scale, and what survives them."""
+"""fp16, as DeepSpeed's engine computes it on a CPU: overflows, and what survives them."""
 
 import itertools
 import json

@@ -35,8 +35,8 @@ class Model:
 class Engine:
     """DeepSpeed's engine as far as the loop uses it; every call is noted.
 
-    Steps in `overflows`, counted from 0, are skipped, as with fp16; losses from step `breaks` on are
-    not a number.
+    Steps in `overflows`, counted from 0, are skipped, as with fp16; losses from step `breaks` on
+    are not a number.
     """
 
     def __init__(self, overflows=(), breaks=10**9, fp16=False):

@@ -67,7 +67,7 @@ def test_final_model_fills_masks(one):
 
 
 def test_stopped_damaged_and_continued_is_bit_equal(data, one):
-    """SIGTERM ends with status 0; a damaged checkpoint is skipped; the end is as if never stopped."""
+    """SIGTERM ends with 0; a damaged checkpoint is skipped; the end is as if never stopped."""
     output = data.parent / "stopped"
     process = runs.start(data, output, 1)
     seen = []

@@ -162,7 +162,8 @@ class Collator:
         """Mask the rows of `table` and lay them end to end in `[1, size]`.
 
         Args:
-            table: int64 `[rows, ROW_COLUMNS]`; the maps that it points into stay open meanwhile. With
+            table: int64 `[rows, ROW_COLUMNS]`; the maps that it points into stay open meanwhile.
+            With
                 a pair objective, `buffers.pair_labels[:rows]` is set already.
             buffers: what to write into.
             size: tokens of the pack; the rows and their special tokens must fit.

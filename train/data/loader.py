@@ -52,7 +52,8 @@ class Loader:
         self._assembler = Assembler(dataset, options)
         if not len(dataset):
             raise WholewordError(
-                f"{dataset.folder}: the {dataset.part} part has no rows; build shards from more text"
+                f"{dataset.folder}: the {dataset.part} part has no rows; build shards from "
+                "more text"
             )
 
     def steps(self, start: Cursor, first_step: int, total_steps: int) -> Iterator[Step]:

@@ -8,8 +8,8 @@ share of chosen tokens is p:
 - `span`: runs of words, lengths geometric with p = 0.2, at most 10 (SpanBERT, Joshi et al. 2020).
 - `ngram`: runs of 1, 2, 3, 4 words at 40, 30, 20, 10% (MacBERT, Cui et al. 2020).
 
-Choice is bit-sliced. Token i of a row owns a 32-bit number whose bit 31 - k is bit i % 64 of plane k
-of token group i // 64; the planes are Philox words (see philox). A word whose first token owns a
+Choice is bit-sliced. Token i of a row owns a 32-bit number whose bit 31 - k is bit i % 64 of plane
+k of token group i // 64; the planes are Philox words (see philox). A word whose first token owns a
 number below p * 2**32 is chosen, so raising p only adds words. 64 tokens are compared at once, and
 since a comparison is nearly always settled by the first 8 planes, the others are seldom made.
 

@@ -12,8 +12,8 @@ the dataset. The draw's top two bits say what it is for, the rest counts blocks:
 `CHOOSE`         block 4g + k, k < 4: bit planes 2k and 2k + 1 of token group g (see masking)
 `CHOOSE_DEEP`    block 12g + k - 4, 4 <= k < 16: bit planes 2k and 2k + 1 of token group g
 `REPLACE`        block j // 2: numbers 2(j % 2) and 2(j % 2) + 1 for the row's j-th chosen token
-`STRUCTURE`      block 0: the pair objective; block 1 + r // 4, number r % 4: for r = 0 whether the row
-                 begins inside a run of masked words, then the lengths of its runs in order
+`STRUCTURE`      block 0: the pair objective; block 1 + r // 4, number r % 4: for r = 0 whether the
+                 row begins inside a run of masked words, then the lengths of its runs in order
 ===============  ==================================================================================
 
 A block's numbers x0, x1, x2, x3 are also read as two 64-bit words, x0 | x1 << 32 and x2 | x3 << 32.

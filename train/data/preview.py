@@ -34,7 +34,7 @@ class _Token:
 
 
 def preview(data: Path, rows: int, options: LoaderOptions) -> None:
-    """Print the first rows of the first training micro-batch: words apart, masks in braces and in colour.
+    """Print rows of the first training micro-batch: words apart, masks in braces and in colour.
 
     Args:
         data: a finished shards folder.

@@ -164,8 +164,8 @@ class ShardDataset:
             if size == expected:
                 return None
             return (
-                f"{self._shard_path(shard)}: {size} bytes, but the manifest says {expected}; it was "
-                f"truncated or replaced; {_BUILD}"
+                f"{self._shard_path(shard)}: {size} bytes, but the manifest says {expected}; it "
+                f"was truncated or replaced; {_BUILD}"
             )
 
         with ThreadPoolExecutor(8) as pool:

@@ -31,7 +31,7 @@ class LoaderOptions:
     micro_batch_size: int
     """Rows of full length that a micro-batch has room for."""
     max_length: int
-    """Tokens of the longest row, special tokens included; a pack holds micro_batch_size times it."""
+    """Tokens of the longest row with its special tokens; a pack holds micro_batch_size times it."""
     accumulation: int = 1
     """Micro-batches of a step on each rank."""
     batch_warmup: int = 0

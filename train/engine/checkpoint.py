@@ -10,7 +10,6 @@ run's own folder or a path given by name. Checksums detect damage, not malice.
 """
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ import xxhash
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from preprocess.errors import WholewordError
+from preprocess.files import publish, sync_tree, write_json
 from train.engine.optimizer import keeping_hyperparameters
 from train.engine.process_group import Ranks
 
@@ -159,8 +159,7 @@ def _make_current(aside: Path, final: Path, keep: int) -> None:
     with _writing(aside, OSError):
         _write_manifest(aside)
         _discard(final)
-        aside.rename(final)
-        sync_folder(final.parent)
+        publish(aside, final)
         # Newer ones are damaged, or of a run that went back: no reason to delete what it has now.
         so_far = [path for path in checkpoints(final.parent) if path.name <= final.name]
         for old in so_far[keep:] if keep else ():
@@ -274,29 +273,16 @@ def load(engine: Any, checkpoint: Path) -> None:
         raise WholewordError(f"{checkpoint}: DeepSpeed finds no state in it; delete it")
 
 
-def sync_folder(folder: Path) -> None:
-    """Put a folder's names on disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _write_manifest(folder: Path) -> None:
-    files = {}
-    for file in _files(folder):
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
-        name = file.relative_to(folder).as_posix()
-        files[name] = {"bytes": file.stat().st_size, "xxh3_128": _digest(file)}
-    manifest = folder / "manifest.json"
-    with manifest.open("w") as handle:
-        json.dump({"files": files}, handle, indent=2)
-        handle.flush()
-        os.fsync(handle.fileno())
-    for inner in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
-        sync_folder(inner)
+    sync_tree(folder)
+    files = {
+        file.relative_to(folder).as_posix(): {
+            "bytes": file.stat().st_size,
+            "xxh3_128": _digest(file),
+        }
+        for file in _files(folder)
+    }
+    write_json(folder / "manifest.json", {"files": files})
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -333,7 +333,7 @@ class _Resolver:
         return cast(int, stage)
 
     def gradients(self, precision: str) -> None:
-        """Sum gradients over micro-batches and ranks in fp32, where the file does not say otherwise.
+        """Sum gradients over micro-batches and ranks in fp32, unless the file says otherwise.
 
         DeepSpeed takes the model's 16 bits for both, and a step then depends on how it is cut: by
         up to a tenth of a weight's way (scripts/measure_cuts.py). The price is 2 bytes more a

@@ -1,8 +1,8 @@
 """What half precision needs of DeepSpeed: fp16 on a CPU for tests, and a scaler that says nothing.
 
-fp16 is the default on GPUs. So that it is tested where there is none, `WHOLEWORD_CPU_FP16=1` keeps it
-on a CPU: DeepSpeed's fp16 engine, its loss scaler and its overflow logic run there as they are, and
-torch computes half precision, slowly.
+fp16 is the default on GPUs. So that it is tested where there is none, `WHOLEWORD_CPU_FP16=1` keeps
+it on a CPU: DeepSpeed's fp16 engine, its loss scaler and its overflow logic run there as they are,
+and torch computes half precision, slowly.
 """
 
 import os

@@ -35,9 +35,10 @@ class HealthMonitor:
     """Watches the losses and the skipped steps of one rank.
 
     In fp16 a step whose gradient overflows is skipped and the loss scale halved, which is normal;
-    `OVERFLOWS` such steps in a row are not, or `OVERFLOWS_AT_MINIMUM` at the smallest scale. A loss that is not a number comes from the forward pass,
-    which knows no scale: one batch may do that in fp16, `BROKEN_LOSSES` in a row mean that the
-    weights are broken. In bf16 and fp32 a loss or a gradient that is not a number is the end.
+    `OVERFLOWS` such steps in a row are not, or `OVERFLOWS_AT_MINIMUM` at the smallest scale. A loss
+    that is not a number comes from the forward pass, which knows no scale: one batch may do that in
+    fp16, `BROKEN_LOSSES` in a row mean that the weights are broken. In bf16 and fp32 a loss or a
+    gradient that is not a number is the end.
 
     On a GPU nothing here waits but `is_sound`: a broken step is noticed one or two steps later.
     """

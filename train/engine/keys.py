@@ -1,4 +1,4 @@
-"""What DeepSpeed itself says of a configuration: unknown keys and impossible values, in one line."""
+"""What DeepSpeed says of a configuration: unknown keys and impossible values, in one line."""
 
 import contextlib
 import difflib

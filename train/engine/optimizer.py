@@ -44,7 +44,7 @@ def _parameters(model: nn.Module) -> Iterator[tuple[bool, nn.Parameter]]:
 
 
 def keep_rate_ratios(engine: Any, learning_rate: float) -> None:
-    """Note each parameter group's share of the learning rate (Muon's groups have rates of their own)."""
+    """Note each parameter group's share of the learning rate (Muon's groups have their own)."""
     for group in engine.optimizer.param_groups:
         group[_RATIO] = group["lr"] / learning_rate if learning_rate else 1.0
 

@@ -1,9 +1,9 @@
 """ZeRO-3 from the first moment: weights are cut among the ranks before any trains with them.
 
-Rank 0 loads the model as without ZeRO-3, so initial weights, checks and errors are the same in every
-stage. The other ranks make the model's modules without weights. DeepSpeed then takes the parameters
-one after the other: it sends each from rank 0 and leaves every rank its part. So no rank but the
-first ever holds the whole model, and no GPU does.
+Rank 0 loads the model as without ZeRO-3, so initial weights, checks and errors are the same in
+every stage. The other ranks make the model's modules without weights. DeepSpeed then takes the
+parameters one after the other: it sends each from rank 0 and leaves every rank its part. So no rank
+but the first ever holds the whole model, and no GPU does.
 """
 
 from __future__ import annotations

@@ -59,9 +59,9 @@ def check(checkpoint: Path, was: RunProgress, now: RunProgress) -> None:
     else:
         return
     raise WholewordError(
-        f"{checkpoint}: was saved with {describe_layout(was)}, this run has {describe_layout(now)}, and {cause}; "
-        "continue with the old layout, or begin another run from its weights "
-        "(--model RUN/final --output-dir NEW)"
+        f"{checkpoint}: was saved with {describe_layout(was)}, this run has "
+        f"{describe_layout(now)}, and {cause}; continue with the old layout, or start "
+        "another run from its weights (--model RUN/final --output-dir NEW)"
     )
 
 
@@ -118,13 +118,13 @@ def load(
 
 
 def _is_untouched(state: Path, stage: int) -> bool:
-    """Whether every step so far was skipped: then the weights are the first, and have no moments."""
+    """Whether every step so far was skipped: then the weights are the first, without moments."""
     counters = _read(state / (_CUT if stage == 3 else _WHOLE))
     return bool(counters["global_steps"] == counters["skipped_steps"])
 
 
 def _take_counters(engine: Any, state: Path, stage: int) -> None:
-    """Give an engine with its first weights the steps of a state that has the same, and its scaler."""
+    """Give an engine with its first weights the steps and the scaler of a state with the same."""
     counters = _read(state / (_CUT if stage == 3 else _WHOLE))
     _set_counters(engine, counters)
     for file in sorted(state.glob("*zero_pp_rank_0_mp_rank_00_optim_states.pt")):

@@ -19,6 +19,7 @@ from preprocess.encode.protocol import Encoder, EncoderSpec
 from preprocess.encode.segmenters import parse_segmenter
 from preprocess.encode.tokenizer import LoadedTokenizer, SpecialTokens, has_han, load_backend
 from preprocess.errors import WholewordError
+from preprocess.files import written
 from train.model.loss import mlm_logits
 from train.model.vocabulary_check import position_offset
 
@@ -130,13 +131,11 @@ def summarize(predictions: list[Prediction]) -> Summary:
 
 def write_csv(path: Path, predictions: list[Prediction]) -> None:
     """Write the columns src, pred, mask; the file is whole or absent."""
-    aside = path.with_name(f".{path.name}.tmp")
     try:
-        with aside.open("w", encoding="utf-8", newline="") as file:
+        with written(path) as aside, aside.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(CSV_COLUMNS)
             writer.writerows((p.source, p.predicted, p.masked) for p in predictions)
-        aside.replace(path)
     except OSError as error:
         raise WholewordError(f"{path}: cannot be written ({error.strerror})") from error
 

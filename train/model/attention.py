@@ -142,8 +142,8 @@ class _Products(torch.autograd.Function):
 
     Scores, softmax and its gradient are computed in fp32; products with probabilities and with
     the scores' gradients are taken in the states' type, as in Dao et al. 2022, "FlashAttention",
-    algorithms 1 and 4, and so are the probabilities' own gradients. One function for the whole pack writes every row in its place, with no copies to
-    split and join rows.
+    algorithms 1 and 4, and so are the probabilities' own gradients. One function for the whole pack
+    writes every row in its place, with no copies to split and join rows.
     """
 
     @staticmethod

@@ -7,8 +7,8 @@ mathematics needs on the real tokens, whatever the implementation spends:
 
 where *body* is the number of weights of the encoder's matrix products (6 = 2 forward + 4 backward
 per weight and token; Kaplan et al., 2020), *head* those of the language-model head, vocabulary
-projection included, which runs on masked tokens only, and *pairs* the pairs of tokens that attend to
-each other: n^2 in a row of n tokens, fewer under a sliding window. Their dot products and their
+projection included, which runs on masked tokens only, and *pairs* the pairs of tokens that attend
+to each other: n^2 in a row of n tokens, fewer under a sliding window. Their dot products and their
 weighted sums take 2 * 2 * width forward and twice that backward. Embedding look-ups, norms,
 activations, the optimizer and recomputed activations (--gradient-checkpointing) count nothing.
 """
@@ -134,7 +134,7 @@ class FlopCounter:
 
 
 def _weights(module: nn.Module) -> int:
-    """Count the weights of a linear layer; its shape is known where ZeRO-3 has taken the weights."""
+    """The weights of a linear layer; its shape is known where ZeRO-3 has taken the weights."""
     return module.in_features * module.out_features if isinstance(module, nn.Linear) else 0
 
 

@@ -64,7 +64,7 @@ def mlm_labels(batch: MicroBatch, device: torch.device, *, static: bool = False)
 
 
 def pair_labels(batch: MicroBatch, device: torch.device, *, static: bool = False) -> Tensor:
-    """Return int64 `[rows]`, the labels of the pair head's logits; `IGNORE_INDEX` where a row has none."""
+    """Labels of the pair head's logits: int64 `[rows]`; `IGNORE_INDEX` where a row has none."""
     assert batch.pair_labels is not None
     return _to_device(_filled(batch.pair_labels, IGNORE_INDEX, static), device)
 

@@ -52,7 +52,7 @@ class _MaskedOnly:
 
 
 def prepare_padded(model: PreTrainedModel) -> None:
-    """Let the model take `masked_positions`; its attention stays as it is. Repeating is harmless."""
+    """Let the model take `masked_positions`; its attention stays. Repeating is harmless."""
     if any(_is_ours(hook) for hook in model._forward_pre_hooks.values()):
         return
     hooks = _MaskedOnly()

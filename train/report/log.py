@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from preprocess.errors import WholewordError
+from preprocess.files import write_text
 
 METRICS = "metrics.jsonl"
 
@@ -90,6 +91,4 @@ def _cut(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = [r for r in read_metrics(path) if step and r["step"] <= step]
-    aside = path.with_suffix(".tmp")
-    aside.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
-    aside.replace(path)
+    write_text(path, "".join(json.dumps(record) + "\n" for record in kept))

@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import IO, Any
@@ -11,9 +10,9 @@ import torch
 from transformers import PreTrainedModel
 
 from preprocess.errors import WholewordError
+from preprocess.files import publish, sync_tree, write_json
 from preprocess.write.manifest import Manifest
-from preprocess.write.shards import write_json
-from train.engine.checkpoint import checkpoints, sync_folder
+from train.engine.checkpoint import checkpoints
 from train.engine.config import EnginePlan
 from train.options import Options
 
@@ -156,12 +155,9 @@ def write_final(
         shutil.copytree(tokenizer, aside, dirs_exist_ok=True)
         for file in aside.iterdir():
             file.chmod(0o644)  # safetensors makes files that only their owner can read
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
-        sync_folder(aside)
+        sync_tree(aside)
         shutil.rmtree(final, ignore_errors=True)
-        aside.rename(final)
-        sync_folder(folder)
+        publish(aside, final)
     except OSError as error:
         raise WholewordError(
             f"{final}: cannot be written ({error.strerror}); make room and run the same command"

@@ -32,9 +32,8 @@ def resume(run: Run) -> None:
     if universal.is_same_layout(was, now):
         checkpoint.load(run.engine, found)
     else:
-        run.console.say(
-            f"converts {found} from {universal.describe_layout(was)} to {universal.describe_layout(now)}"
-        )
+        layouts = (universal.describe_layout(layout) for layout in (was, now))
+        run.console.say(f"converts {found} from {' to '.join(layouts)}")
         stages = (was.stage, now.stage)
         universal.load(run.engine, run.model, found, run.checkpoints, stages, run.ranks)
     layout = {"world_size": now.world_size, "stage": now.stage, "settings": now.settings}

@@ -226,7 +226,8 @@ def _announce(
         console.say("changed: DeepSpeed's shared-memory operator -> gloo: it has to be compiled")
     if not packed:
         console.say(
-            "changed: packs -> padded batches: this model's attention does not keep packed rows apart"
+            "changed: packs -> padded batches: this model's attention does not keep packed rows "
+            "apart"
         )
     elif attention_dropout(model):
         console.say(

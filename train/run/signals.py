@@ -45,7 +45,7 @@ class StopRequest:
 
 
 def _launchers() -> list[int]:
-    """Process numbers of the launcher (the parent) and, where it is one, the `deepspeed` command."""
+    """Process numbers of the launcher (the parent) and, if it is one, the `deepspeed` command."""
     parent = os.getppid()
     try:
         above = psutil.Process(parent).parent()

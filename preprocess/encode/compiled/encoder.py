@@ -38,7 +38,8 @@ _KINDS = {"none": NONE, "jieba": JIEBA, "whitespace": WHITESPACE}
 def unsupported_reason(tokenizer_json: str, segmenter: SegmenterSpec) -> str | None:
     """Why the compiled encoder cannot take a tokenizer and a segmenter; None if it can."""
     if segmenter.kind not in _KINDS:
-        return f"its segmenter is {segmenter.function or segmenter.kind}, not jieba, whitespace or none"
+        name = segmenter.function or segmenter.kind
+        return f"its segmenter is {name}, not jieba, whitespace or none"
     tokenizer = json.loads(tokenizer_json)
     model = tokenizer["model"]
     for part, expected in (

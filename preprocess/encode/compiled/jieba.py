@@ -30,7 +30,8 @@ _DIGIT = np.array([False, *(c.isdigit() for c in ASCII)])
 _POINT = 1 + ASCII.index(".")
 _PERCENT = 1 + ASCII.index("%")
 _B, _E, _M, _S, START = range(5)
-"""The states of the HMM in alphabetical order (and the one before the first): of equal scores, jieba takes the later."""
+"""The states of the HMM in alphabetical order (and the one before the first): of equal scores,
+jieba takes the later."""
 _PREDECESSORS = np.array([[_E, _S], [_B, _M], [_B, _M], [_E, _S]])
 """`finalseg.PrevStatus`, each in alphabetical order."""
 
@@ -47,7 +48,7 @@ class JiebaTables(NamedTuple):
     weights: np.ndarray
     """float64 `[cells]`, `log(frequency) - log(total)` of the word that ends there, or NO_WORD."""
     forced: np.ndarray
-    """bool `[cells]`, the word that ends there is one of `finalseg.Force_Split_Words`; empty if there
+    """bool `[cells]`, the word that ends there is of `finalseg.Force_Split_Words`; empty if there
     are none."""
     emissions: np.ndarray
     """float64 `[symbols, 4]`, states in the order B, E, M, S."""
@@ -331,8 +332,8 @@ def _viterbi(
 ) -> None:
     """`finalseg.viterbi`: a word begins at the first character and behind each E and S.
 
-    A score is `(score before + transition) + emission`, in this order. The marks hold, until the way
-    back, which of its two possible predecessors each state took: a bit a state.
+    A score is `(score before + transition) + emission`, in this order. The marks hold, until the
+    way back, which of its two possible predecessors each state took: a bit a state.
     """
     transitions = tables.transitions
     emission = tables.emissions[symbols[begin]]

@@ -45,7 +45,7 @@ def load_jieba(segmenter: SegmenterSpec) -> JiebaTables:
 
 
 def _key(segmenter: SegmenterSpec) -> str:
-    """A hash of jieba's data and code, found without importing it, and of the user's dictionaries."""
+    """A hash of jieba's data and code, found without importing it, and of user dictionaries."""
     spec = importlib.util.find_spec("jieba")
     assert spec is not None and spec.origin is not None, "jieba is a dependency"
     folder = Path(spec.origin).parent
@@ -73,7 +73,7 @@ def _build(user_dicts: tuple[str, ...]) -> Tables:
     longest = max(map(len, frequencies))
     if longest > _LONGEST:
         raise WholewordError(
-            f"{', '.join(user_dicts)}: holds a word of {longest} characters; words may have at most "
+            f"{', '.join(user_dicts)}: holds a word of {longest} characters; words have at most "
             f"{_LONGEST}, remove it or use --encoder reference"
         )
     return _arrays(frequencies, tokenizer.total, forced) | {

@@ -1,11 +1,11 @@
-"""BERT's normalizer and pre-tokenizer as one table, made by asking the real ones about every code point.
+"""BERT's normalizer and pre-tokenizer as one table, made by asking them about every code point.
 
-Both work character by character (`tokenizers/src/normalizers/bert.rs`, `pre_tokenizers/bert.rs`), so
-a table that holds their answer for each code point cannot disagree with them, with one exception:
-NFD, which `strip_accents` needs, re-orders combining marks. Marks of category Mn are removed after
-that; the few others (viramas of Javanese, Balinese, Sundanese; marks newer than the library's
-tables) get a class of their own, MARK, and a document in which one stands beside another character
-that re-ordering can touch is left to the reference encoder.
+Both work character by character (`tokenizers/src/normalizers/bert.rs`, `pre_tokenizers/bert.rs`),
+so a table that holds their answer for each code point cannot disagree with them, with one
+exception: NFD, which `strip_accents` needs, re-orders combining marks. Marks of category Mn are
+removed after that; the few others (viramas of Javanese, Balinese, Sundanese; marks newer than the
+library's tables) get a class of their own, MARK, and a document in which one stands beside another
+character that re-ordering can touch is left to the reference encoder.
 
 An entry of the table is a uint32: bits 0-2 the class, 3-5 the class of `sentences`, 6 white space
 (`str.isspace`), 7 Han, 8 whether NFD may re-order across it, 9-31 a value.
@@ -30,7 +30,7 @@ LETTER = 2
 ALONE = 3
 """A word of its own (Han, punctuation); the value is its id."""
 SEQUENCE = 4
-"""Normalized to several; the value is where in `sequences` the number of entries stands, they follow."""
+"""Normalized to several; the value is where in `sequences` their number stands; they follow it."""
 MARK = 5
 """A SEQUENCE (of one, mostly) that NFD may re-order."""
 

@@ -1,4 +1,4 @@
-"""The sentence rule of `preprocess.encode.sentences` as a transition table that a kernel can walk."""
+"""The rule of `preprocess.encode.sentences` as a transition table that a kernel can walk."""
 
 import numpy as np
 

@@ -8,15 +8,14 @@ harm; its own hash stands in the last 8 bytes, so that a torn or damaged file is
 import contextlib
 import json
 import mmap
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import xxhash
 
-from preprocess.kernels import cache_folder
+from preprocess.cache import cache_folder
+from preprocess.files import written
 
 Tables = dict[str, np.ndarray]
 
@@ -37,8 +36,9 @@ def cached_tables(name: str, key: str, build: Callable[[], Tables]) -> Tables:
     if tables is not None:
         return tables
     content = _serialize(build())
-    with contextlib.suppress(OSError):  # a full disk costs only the time to build again
-        _write(path, content)
+    # A full disk costs only the time to build again.
+    with contextlib.suppress(OSError), written(path, shared=True) as temporary:
+        temporary.write_bytes(content)
     return _load(path) or _parse(memoryview(content))
 
 
@@ -105,16 +105,3 @@ def _serialize(tables: Tables) -> bytes:
 
 def _aligned(offset: int) -> int:
     return -(-offset // _ALIGNMENT) * _ALIGNMENT
-
-
-def _write(path: Path, content: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
-        raise

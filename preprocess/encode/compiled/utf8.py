@@ -1,4 +1,4 @@
-"""UTF-8: decoding in kernels, and the repair of text that is not UTF-8."""
+"""UTF-8, decoded in kernels."""
 
 import numpy as np
 
@@ -8,8 +8,6 @@ from preprocess.kernels import kernel
 
 BYTES_OF_CHARACTER = np.repeat([1, 2, 3, 4], [0x80, 0x780, 0xF800, 0x100000])
 """What each code point takes in UTF-8, int64 `[0x110000]`."""
-
-_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 @unmanaged
@@ -47,15 +45,3 @@ def previous(data: np.ndarray, position: int) -> int:
     while data[position] & 0xC0 == 0x80:
         position -= 1
     return position
-
-
-def replace_invalid(data: bytes) -> tuple[bytes, int]:
-    """What Python's `errors="replace"` makes of bytes, as UTF-8, and how often it replaced.
-
-    It is meant for chunks that pyarrow found to be invalid. U+FFFD characters that were in the text
-    already are not counted: their bytes cannot be part of anything that is replaced, because 0xEF
-    never continues a character.
-    """
-    text = data.decode("utf-8", errors="replace")
-    kept = data.count(_REPLACEMENT.encode())
-    return text.encode(), text.count(_REPLACEMENT) - kept

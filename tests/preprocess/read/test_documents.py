@@ -1,8 +1,10 @@
+import codecs
 import gzip
 import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -257,3 +259,31 @@ def test_a_file_that_becomes_shorter_is_noticed(tmp_path: Path) -> None:
     path.write_text("line\n")
     with pytest.raises(WholewordError, match=r"input.txt: cannot be read .*shorter"):
         list(read_documents(task.splits[0], "line", "text"))
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.binary(max_size=6),
+            st.text(max_size=3).map(lambda text: text.encode("utf-8", "surrogatepass")),
+            st.sampled_from(
+                [b"\xef\xbf\xbd", b"\xe4", b"\xed\xa0\x80", b"\xc0\x80", b"\xf5", b"\xf0\x9f"]
+            ),
+        )
+    ).map(b"".join)
+)
+def test_invalid_bytes_become_what_python_makes_of_them(data: bytes) -> None:
+    replaced = 0
+
+    def count(error: UnicodeError) -> tuple[str, int]:
+        nonlocal replaced
+        replaced += 1
+        assert isinstance(error, UnicodeDecodeError)
+        return "\ufffd", error.end
+
+    codecs.register_error("count", count)
+    offsets = np.array([0, len(data)], np.int64)
+    documents, found = documents_module._valid(offsets, np.frombuffer(data, np.uint8))
+    text = documents[0].as_py()
+    assert text == data.decode("utf-8", "count") == data.decode("utf-8", "replace")
+    assert sum(found) == replaced

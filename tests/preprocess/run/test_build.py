@@ -12,12 +12,12 @@ import pyarrow as pa
 import pytest
 from transformers import AutoTokenizer
 
+from preprocess import files
 from preprocess.encode.tokenizer import load_backend, load_tokenizer
 from preprocess.errors import WholewordError
 from preprocess.read.documents import read_documents
 from preprocess.read.sources import Split, find_inputs
-from preprocess.run import finalize as finish
-from preprocess.run import state
+from preprocess.run import finalize
 from preprocess.run.build import run_build
 from preprocess.run.plan import identity, plan_build
 from preprocess.run.tasks import TaskProgress, TaskRun
@@ -340,7 +340,7 @@ def test_the_lock_of_a_dead_process_is_free(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("where", "after"),
-    [("shards.ShardWriter._put", 5), ("state.publish", 3), ("finish.write_index", 0)],
+    [("shards.ShardWriter._put", 5), ("files.publish", 3), ("finalize.write_index", 0)],
 )
 def test_a_full_disk_is_one_line_and_the_build_goes_on_later(
     built: Built,
@@ -359,7 +359,8 @@ def test_a_full_disk_is_one_line_and_the_build_goes_on_later(
         original(*arguments)
 
     module, _, name = where.rpartition(".")
-    owner = {"shards.ShardWriter": shards.ShardWriter, "state": state, "finish": finish}[module]
+    owners = {"shards.ShardWriter": shards.ShardWriter, "files": files, "finalize": finalize}
+    owner = owners[module]
     original = getattr(owner, name)
     output = tmp_path / "out"
     with monkeypatch.context() as patch:

@@ -17,7 +17,6 @@ from preprocess.write.shards import (
     shard_name,
     shard_schema,
     write_index,
-    write_json,
 )
 
 SCHEMA = shard_schema(np.dtype(np.uint16))
@@ -127,12 +126,3 @@ def test_a_torn_shard_is_no_shard(tmp_path: Path) -> None:
     for size in (len(data) - 8, len(data) - 1, len(data) // 2, 100, 3, 0):
         with pytest.raises((OSError, pa.ArrowInvalid)):
             list(scan_shard(pa.py_buffer(data[:size]), 0))
-
-
-def test_json_replaces_only_when_whole(tmp_path: Path) -> None:
-    path = tmp_path / "file.json"
-    write_json(path, {"a": "中"})
-    before = path.read_bytes()
-    with pytest.raises(TypeError):
-        write_json(path, {"a": object()})
-    assert path.read_bytes() == before

@@ -229,7 +229,7 @@ def test_nobody_else_touches_deepspeed():
 
 
 def test_torch_says_what_a_full_disk_is():
-    """checkpoint.py: _WRITE_FAILED. torch.save raises RuntimeError, whose words are all there is."""
+    """checkpoint.py: _WRITE_FAILED. torch.save raises RuntimeError, and its words are all."""
     with pytest.raises(RuntimeError) as caught:
         torch.save({"weights": torch.zeros(1 << 20)}, "/dev/full")
     from train.engine.checkpoint import _WRITE_FAILED

@@ -55,7 +55,8 @@ def test_even_attention_has_no_gradient_in_low_precision():
     """Where all keys are equal the query decides nothing, so its gradient is 0.
 
     Weights of 1/100 are all rounded to the same side. Taken as they are, they push all queries one
-    way; models then learned token frequencies and nothing else in the steps that the quickstart has.
+    way; models then learned token frequencies and nothing else in the steps that the quickstart
+    has.
     """
     torch.manual_seed(0)
     length, heads, dim = 100, 4, 64

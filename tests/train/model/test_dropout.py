@@ -1,4 +1,4 @@
-"""FastDropout: the share it drops, its scale and gradient, and where it takes nn.Dropout's place."""
+"""FastDropout: the share it drops, its scale and gradient, and whose place it takes."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What the compiled encoder must give: jieba and the tokenizer themselves, aligned character by character."""
+"""What the compiled encoder must give: jieba and the tokenizer, aligned by characters."""
 
 import functools
 from pathlib import Path

@@ -1,6 +1,7 @@
 """Every corpus with every vocabulary and segmenter; a sample of the documents.
 
-`WHOLEWORD_ALL_DOCUMENTS=1 pytest -m corpus tests/preprocess/compiled` takes every document (an hour).
+`WHOLEWORD_ALL_DOCUMENTS=1 pytest -m corpus tests/preprocess/compiled` takes every document (an
+hour).
 """
 
 import os

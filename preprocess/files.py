@@ -1,0 +1,62 @@
+"""The one way in which a file gets its name: whole, and on disk, before anybody sees it."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def sync(path: Path) -> None:
+    """Put a file's bytes, or a folder's names, on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Put a folder on disk with everything in it."""
+    for path in folder.rglob("*"):
+        sync(path)
+    sync(folder)
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Give a finished file (or folder, whose content is on disk) its name, for good.
+
+    Its bytes are on disk before the name is, and the name is when this returns.
+    """
+    sync(temporary)
+    temporary.replace(path)
+    sync(path.parent)
+
+
+@contextmanager
+def written(path: Path, *, shared: bool = False) -> Iterator[Path]:
+    """A path beside `path` to write to: published after the block, removed after an error.
+
+    Args:
+        path: the file that is whole or absent.
+        shared: whether other processes may be writing the same file at this moment.
+    """
+    owner = f".{os.getpid()}" if shared else ""
+    temporary = path.with_name(f".{path.name}{owner}.tmp")
+    try:
+        yield temporary
+        publish(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 so that the file is whole or absent."""
+    with written(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON so that the file is whole or absent."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
