@@ -17,7 +17,7 @@ from preprocess.encode.tokenizer import load_backend, load_tokenizer
 from preprocess.errors import WholewordError
 from preprocess.read.documents import read_documents
 from preprocess.read.sources import Split, find_inputs
-from preprocess.run import finalize
+from preprocess.run import finalize, state
 from preprocess.run.build import run_build
 from preprocess.run.plan import identity, plan_build
 from preprocess.run.tasks import TaskProgress, TaskRun
