@@ -119,29 +119,7 @@ def build_shards(
         encoder=encoder,
         audit=audit,
     )
-    plan = plan_build(options)
-    _warn_of_tokenizers((*options.inputs, *options.validation_inputs, *options.test_inputs))
-    if overwrite:
-        state.remove_build(plan.output)
-    if state.is_finished(plan.output, identity(plan)):
-        manifest = read_manifest(plan.output)
-        _report(manifest, plan.output, "finished before, with the same options", as_json)
-        return
-    if not as_json:
-        _announce(plan)
-    begin = time.perf_counter()
-    manifest, audit_counts, encodings = _run(plan, quiet=as_json)
-    seconds = time.perf_counter() - begin
-    rate = plan.bytes / 1e6 / seconds
-    _report(manifest, plan.output, f"built in {seconds:.1f} s, {rate:.1f} MB/s", as_json)
-    _warn_of_encodings(encodings)
-    if not as_json:
-        for what, count in audit_counts.items():
-            console.print(f"{what.replace('_', ' ')}: {count:,}")
-        console.print(
-            f"next: [bold]deepspeed train/pretrain.py --data {plan.output} "
-            "--deepspeed ds_configs/zero2.json[/]"
-        )
+    _build(options, overwrite, as_json)
 
 
 @app.command()
@@ -193,6 +171,33 @@ def train_vocab(
         )
     console.print(f"{output}: {entries:,} entries")
     console.print(f"next: [bold]python -m preprocess build-shards --tokenizer {output}[/]")
+
+
+def _build(options: BuildOptions, overwrite: bool, as_json: bool) -> None:
+    """Plan and run a build, and say what it made."""
+    plan = plan_build(options)
+    _warn_of_tokenizers((*options.inputs, *options.validation_inputs, *options.test_inputs))
+    if overwrite:
+        state.remove_build(plan.output)
+    if state.is_finished(plan.output, identity(plan)):
+        manifest = read_manifest(plan.output)
+        _report(manifest, plan.output, "finished before, with the same options", as_json)
+        return
+    if not as_json:
+        _announce(plan)
+    begin = time.perf_counter()
+    manifest, audit_counts, encodings = _run(plan, quiet=as_json)
+    seconds = time.perf_counter() - begin
+    rate = plan.bytes / 1e6 / seconds
+    _report(manifest, plan.output, f"built in {seconds:.1f} s, {rate:.1f} MB/s", as_json)
+    _warn_of_encodings(encodings)
+    if not as_json:
+        for what, count in audit_counts.items():
+            console.print(f"{what.replace('_', ' ')}: {count:,}")
+        console.print(
+            f"next: [bold]deepspeed train/pretrain.py --data {plan.output} "
+            "--deepspeed ds_configs/zero2.json[/]"
+        )
 
 
 def _parse_size(text: str) -> int | None:

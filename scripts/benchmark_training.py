@@ -44,19 +44,16 @@ GOALS = {"trainer_default": 3.0, "trainer_line_by_line": 4.0, "trainer_best": 1.
 
 @dataclass(frozen=True)
 class Work:
-    """What every contender does.
-
-    Attributes:
-        data: a folder of shards.
-        model: a preset's name.
-        accumulation: micro-batches a step; a step has accumulation * ROWS * BLOCK tokens.
-        steps: steps on the clock.
-    """
+    """What every contender does."""
 
     data: Path
+    """A folder of shards."""
     model: str
+    """A preset's name."""
     accumulation: int
+    """Micro-batches a step; a step has accumulation * ROWS * BLOCK tokens."""
     steps: int
+    """Steps on the clock."""
 
     @property
     def tokens(self) -> int:
@@ -156,7 +153,7 @@ def train_peer(name: str, work: Work) -> dict[str, float]:
 
 
 def peer_rows(work: Work) -> list[dict[str, list[int]]]:
-    """Return the shards' rows with their special tokens, as --line_by_line makes them."""
+    """The shards' rows with their special tokens, as --line_by_line makes them."""
     from datasets import load_from_disk
 
     special = read_manifest(work.data).tokenizer
@@ -172,14 +169,14 @@ def peer_rows(work: Work) -> list[dict[str, list[int]]]:
 
 
 def peer_blocks(work: Work) -> list[dict[str, list[int]]]:
-    """Return the rows joined and cut into blocks, the remainder dropped, as run_mlm does."""
+    """The rows joined and cut into blocks, the remainder dropped, as run_mlm does."""
     joined = list(itertools.chain.from_iterable(row["input_ids"] for row in peer_rows(work)))
     ends = range(BLOCK, len(joined) + 1, BLOCK)
     return [{"input_ids": joined[end - BLOCK : end], "attention_mask": [1] * BLOCK} for end in ends]
 
 
 def peer_batch(name: str, work: Work, examples: list[dict[str, list[int]]]) -> tuple[int, int]:
-    """Return rows of a micro-batch and micro-batches of a step, for the same tokens a step.
+    """Rows of a micro-batch and micro-batches of a step, for the same tokens a step.
 
     Line by line a small batch is best on a CPU, because it has less padding, and a large one on
     a GPU, because one row in it is less work than starting its kernels.
@@ -192,7 +189,7 @@ def peer_batch(name: str, work: Work, examples: list[dict[str, list[int]]]) -> t
 
 
 def make_clock(trainer_class: Any) -> Any:
-    """Return the Trainer class with a count of real tokens and the time of every step's end."""
+    """The Trainer class with a count of real tokens and the time of every step's end."""
     from transformers import TrainerCallback
 
     class Ends(TrainerCallback):

@@ -44,7 +44,7 @@ Training = tuple[float, torch.Tensor]  # loss, all gradients end to end, in fp32
 
 
 def train_once(model: Any, loss: torch.Tensor) -> Training:
-    """Return a loss and its gradients."""
+    """A loss and its gradients."""
     loss.backward()
     flat = [parameter.grad.float().flatten() for parameter in model.parameters()]
     return float(loss.detach()), torch.cat(flat)
@@ -69,7 +69,7 @@ def packed(name: str, dtype: torch.dtype, static: bool) -> Training:
 
 
 def distance(one: Training, other: Training) -> float:
-    """Return the larger of the relative differences of loss and gradients."""
+    """The larger of the relative differences of loss and gradients."""
     loss = abs(one[0] - other[0]) / abs(other[0])
     return max(loss, float((one[1] - other[1]).norm() / other[1].norm()))
 

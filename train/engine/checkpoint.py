@@ -132,7 +132,7 @@ class Saver:
         return future is not None and future.done() and future.exception() is not None
 
     def wait(self) -> None:
-        """Return when the last checkpoint is current.
+        """Wait until the last checkpoint is current.
 
         Raises:
             WholewordError: it cannot be written; every rank raises the same.

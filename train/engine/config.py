@@ -58,48 +58,42 @@ _REFUSED = {
 
 @dataclass(frozen=True)
 class Hardware:
-    """What a rank runs on.
-
-    Attributes:
-        device: torch's name of the device type, "cpu" or "cuda".
-        bf16: it multiplies bf16 in hardware.
-        fused_adam: DeepSpeed's fused Adam can be built or is there.
-        cpu_fp16: fp16 is wanted on a CPU too, slow as it is (`WHOLEWORD_CPU_FP16=1`, for tests).
-    """
+    """What a rank runs on."""
 
     device: str
+    """Torch's name of the device type, "cpu" or "cuda"."""
     bf16: bool
+    """Whether it multiplies bf16 in hardware."""
     fused_adam: bool
+    """Whether DeepSpeed's fused Adam can be built or is there."""
     cpu_fp16: bool = False
+    """Whether fp16 is wanted on a CPU too, slow as it is (`WHOLEWORD_CPU_FP16=1`, for tests)."""
 
 
 @dataclass(frozen=True)
 class EnginePlan:
-    """A configuration with nothing left open.
-
-    Attributes:
-        config: what `deepspeed.initialize` gets.
-        notes: what was changed, a sentence each, for the person who started the run.
-        stage: ZeRO's stage, 0 to 3.
-        precision: "fp16", "bf16" or "fp32".
-        micro_batch_size: rows of full length in one micro-batch.
-        accumulation: micro-batches a rank sums.
-        learning_rate: the highest.
-        weight_decay: of the parameters that decay.
-        schedule: "linear", "cosine", "constant" or "wsd".
-        warmup_steps: given by the file; None where --warmup-ratio decides.
-    """
+    """A configuration with nothing left open."""
 
     config: dict[str, Any]
+    """What `deepspeed.initialize` gets."""
     notes: tuple[str, ...]
+    """What was changed, a sentence each, for the person who started the run."""
     stage: int
+    """ZeRO's stage, 0 to 3."""
     precision: str
+    """One of "fp16", "bf16" and "fp32"."""
     micro_batch_size: int
+    """Rows of full length in one micro-batch."""
     accumulation: int
+    """Micro-batches a rank sums."""
     learning_rate: float
+    """The highest."""
     weight_decay: float
+    """Of the parameters that decay."""
     schedule: str
+    """One of "linear", "cosine", "constant" and "wsd"."""
     warmup_steps: int | None
+    """Given by the file; None where --warmup-ratio decides."""
 
 
 def detect_hardware() -> Hardware:

@@ -15,17 +15,14 @@ if not torch.accelerator.is_available():
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among the processes of its run.
-
-    Attributes:
-        rank: its number, from 0.
-        world_size: how many there are.
-        device: where its tensors live.
-    """
+    """This process among the processes of its run."""
 
     rank: int
+    """Its number, from 0."""
     world_size: int
+    """How many there are."""
     device: torch.device
+    """Where its tensors live."""
 
     @property
     def first(self) -> bool:
@@ -56,7 +53,7 @@ class Ranks:
         return values
 
     def wait(self) -> None:
-        """Return when every rank is here."""
+        """Wait until every rank is here."""
         if self.world_size > 1:
             torch.distributed.barrier()
 

@@ -8,19 +8,16 @@ WSD_DECAY = 0.2  # share of the steps in which wsd decays (Hägele et al., 2024,
 
 @dataclass(frozen=True)
 class Schedule:
-    """A learning rate over a run.
-
-    Attributes:
-        kind: "linear", "cosine", "constant" or "wsd".
-        peak: the highest rate.
-        warmup: steps in which it rises linearly from 0 (step 0 has 1 / warmup of it).
-        total: steps of the run.
-    """
+    """A learning rate over a run."""
 
     kind: str
+    """One of "linear", "cosine", "constant" and "wsd"."""
     peak: float
+    """The highest rate."""
     warmup: int
+    """Steps in which it rises linearly from 0 (step 0 has 1 / warmup of it)."""
     total: int
+    """Steps of the run."""
 
     def __call__(self, step: int) -> float:
         """The rate of the step after `step` steps that changed the weights."""

@@ -20,23 +20,20 @@ _COUNTED_BATCHES = 64  # record batches of 4,096 rows: enough for frequencies, a
 
 @dataclass(frozen=True)
 class Scores:
-    """Means over the masked tokens (and words) of a part; losses in nats.
-
-    Attributes:
-        loss: cross-entropy.
-        accuracy: share of masked tokens whose likeliest token is the original.
-        word_accuracy: share of masked words of which every token is correct.
-        unigram_loss: cross-entropy of the same tokens under the training tokens' frequencies.
-        commonest_share: share of the same tokens that are the commonest training token.
-        masked: how many tokens this is about.
-    """
+    """Means over the masked tokens (and words) of a part; losses in nats."""
 
     loss: float
+    """Cross-entropy."""
     accuracy: float
+    """Share of masked tokens whose likeliest token is the original."""
     word_accuracy: float
+    """Share of masked words of which every token is correct."""
     unigram_loss: float
+    """Cross-entropy of the same tokens under the training tokens' frequencies."""
     commonest_share: float
+    """Share of the same tokens that are the commonest training token."""
     masked: int
+    """How many tokens this is about."""
 
     @property
     def perplexity(self) -> float:

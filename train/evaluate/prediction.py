@@ -29,21 +29,18 @@ _LINES = 64  # lines that go through the model together
 
 @dataclass(frozen=True)
 class Prediction:
-    """One line.
-
-    Attributes:
-        source: the line.
-        predicted: the line with the model's tokens where they differ from the line's.
-        masked: the line with masks.
-        tokens: how many tokens were masked.
-        correct: how many of them the model found.
-    """
+    """One line."""
 
     source: str
+    """The line."""
     predicted: str
+    """The line with the model's tokens where they differ from the line's."""
     masked: str
+    """The line with masks."""
     tokens: int
+    """How many tokens were masked."""
     correct: int
+    """How many of them the model found."""
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def packed_attention(
 
 
 def has_varlen_kernel(dtype: torch.dtype, head_dim: int, capability: tuple[int, int]) -> bool:
-    """Return whether flash attention takes these states on a GPU of this compute capability."""
+    """Whether flash attention takes these states on a GPU of this compute capability."""
     low = dtype in (torch.float16, torch.bfloat16)
     return low and head_dim % 8 == 0 and head_dim <= 256 and capability >= (8, 0)
 
@@ -173,7 +173,7 @@ class _Products(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """Return gradients like the states'; masked scores have weight 0, and so gradient 0."""
+        """Gradients like the states'; masked scores have weight 0, and so gradient 0."""
         query, key, value, *weights = ctx.saved_tensors
         given = gradients[0].transpose(1, 2)
         made = [_like_packed(states) for states in (query, key, value)]
@@ -208,7 +208,7 @@ def _equal_rows(lengths: tuple[int, ...]) -> list[tuple[int, int]]:
 
 
 def _by_runs(runs: list[tuple[int, int]], *packs: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Yield for each run a view `[rows, heads, length, head_dim]` of each pack."""
+    """For each run a view `[rows, heads, length, head_dim]` of each pack."""
     tokens = [rows * length for rows, length in runs]
     for (rows, length), *views in zip(runs, *(p[0].split(tokens, 1) for p in packs), strict=True):
         yield tuple(view.unflatten(1, (rows, length)).transpose(0, 1) for view in views)

@@ -46,7 +46,7 @@ _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 @functools.cache
 def peak_flops(device: torch.device, precision: str) -> float:
-    """Return the FLOP/s that the device can do at best.
+    """The FLOP/s that the device can do at best.
 
     A GPU's come from its data sheet. What is in no table (every CPU) is measured, once a process:
     the best of a few square matrix products on as many threads as torch uses.
@@ -89,14 +89,16 @@ def _product_seconds(size: int, device: torch.device, dtype: torch.dtype) -> flo
 
 
 class FlopCounter:
-    """FLOPs of forward and backward of a micro-batch, by the formula of this module.
+    """FLOPs of forward and backward of a micro-batch, by the formula of this module."""
 
-    Attributes:
-        body: weights of the encoder's matrix products, times how often each is used.
-        head: weights of the language-model head's.
-        windows: a sliding window for each layer, None where every token of a row is seen.
-        width: of attention, heads * head_dim.
-    """
+    body: int
+    """Weights of the encoder's matrix products, times how often each is used."""
+    head: int
+    """Weights of the language-model head's."""
+    windows: tuple[int | None, ...]
+    """A sliding window for each layer, None where every token of a row is seen."""
+    width: int
+    """Of attention: heads * head_dim."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         config = model.config
@@ -139,13 +141,13 @@ def _weights(module: nn.Module) -> int:
 
 
 def _uses_of_shared_layers(config: PretrainedConfig) -> int:
-    """Return how often a forward runs each of ALBERT's layer groups."""
+    """How often a forward runs each of ALBERT's layer groups."""
     groups = getattr(config, "num_hidden_groups", None)
     return config.num_hidden_layers // groups if groups else 1
 
 
 def _windows(config: PretrainedConfig) -> tuple[int | None, ...]:
-    """Return each layer's sliding window: keys at a distance below it are seen."""
+    """Each layer's sliding window: keys at a distance below it are seen."""
     types = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
     window = getattr(config, "sliding_window", None)
     reach = None if window is None else window + 1  # ModernBERT: half of local_attention, plus one
@@ -153,7 +155,7 @@ def _windows(config: PretrainedConfig) -> tuple[int | None, ...]:
 
 
 def _pairs(lengths: np.ndarray, window: int | None) -> np.ndarray:
-    """Return how many (query, key) pairs rows of these lengths have."""
+    """How many (query, key) pairs rows of these lengths have."""
     if window is None:
         return lengths**2
     reach = np.minimum(lengths, window)

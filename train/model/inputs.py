@@ -17,7 +17,7 @@ from train.data.collate import IGNORE_INDEX, MicroBatch, power_of_two
 def model_inputs(
     batch: MicroBatch, model: PreTrainedModel, device: torch.device, *, static: bool = False
 ) -> dict[str, Any]:
-    """Return the keyword arguments for the model's forward.
+    """The keyword arguments for the model's forward.
 
     The tail of a pack is cut away on a CPU. On a GPU it stays, as rows of its own, because
     the attention kernel leaves memory that is in no row unwritten. A pack without rows becomes
@@ -59,7 +59,7 @@ def _takes_token_types(forward: Any) -> bool:
 
 
 def mlm_labels(batch: MicroBatch, device: torch.device, *, static: bool = False) -> Tensor:
-    """Return int64 `[M]`, the labels of `masked_positions` of `model_inputs(static=static)`."""
+    """Int64 `[M]`, the labels of `masked_positions` of `model_inputs(static=static)`."""
     return _to_device(_filled(batch.labels, IGNORE_INDEX, static), device)
 
 
@@ -85,7 +85,7 @@ def _packed_arrays(batch: MicroBatch, cut: bool) -> dict[str, np.ndarray]:
 
 
 def _padded_arrays(batch: MicroBatch, static: bool) -> dict[str, np.ndarray]:
-    """Return arrays over `[rows, L]`; a batch without rows keeps one token of one."""
+    """Arrays over `[rows, L]`; a batch without rows keeps one token of one."""
     assert batch.attention_mask is not None
     rows = len(batch.input_ids) if static else max(batch.rows, 1)
     attention_mask = batch.attention_mask[:rows].copy()
@@ -98,7 +98,7 @@ def _padded_arrays(batch: MicroBatch, static: bool) -> dict[str, np.ndarray]:
 
 
 def _row_starts(batch: MicroBatch, static: bool) -> np.ndarray:
-    """Return the flat index of each row's first token, int64."""
+    """The flat index of each row's first token, int64."""
     if batch.cu_seqlens is not None:
         starts = batch.cu_seqlens[: batch.rows].astype(np.int64)
     else:

@@ -98,7 +98,7 @@ def _load_checkpoint(
 
 
 def _model_class(config: PretrainedConfig, pairs: bool, name: str) -> Any:
-    """Return the class that has the heads of the objective."""
+    """The class that has the heads of the objective."""
     if not pairs:
         return AutoModelForMaskedLM
     if config.model_type != "bert":

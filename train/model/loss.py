@@ -18,7 +18,7 @@ def mlm_logits(output: Any) -> Tensor:
 
 
 def masked_lm_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the sum, in fp32, of the cross-entropy over all labels that are not `IGNORE_INDEX`.
+    """The sum, in fp32, of the cross-entropy over all labels that are not `IGNORE_INDEX`.
 
     Args:
         logits: `[M, V]`, any floating type; M may be 0.
@@ -40,7 +40,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the fp32 scalar."""
+        """The fp32 scalar."""
         gradient = torch.empty_like(logits)
         total = logits.new_zeros((), dtype=torch.float32)
         parts = (states.split(_SummedCrossEntropy.ROWS) for states in (gradient, logits, labels))
@@ -57,5 +57,5 @@ class _SummedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        """Return the logits' gradient."""
+        """The logits' gradient."""
         return ctx.saved_tensors[0] * gradients[0].to(torch.float32), None

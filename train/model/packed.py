@@ -76,7 +76,7 @@ def prepare_packed(model: PreTrainedModel) -> None:
 
 
 def attention_dropout(model: PreTrainedModel) -> float:
-    """Return the attention dropout that the configuration asks for, by whichever name."""
+    """The attention dropout that the configuration asks for, by whichever name."""
     names = ("attention_probs_dropout_prob", "attention_dropout")
     return float(next((getattr(model.config, n) for n in names if hasattr(model.config, n)), 0.0))
 
@@ -114,7 +114,7 @@ _SECOND_ROWS = ([10, 11, 12], [14, 13, 13])
 
 
 def _probe(model: PreTrainedModel, ids: list[int], rows: int) -> Tensor:
-    """Return the base model's `[1, len(ids), hidden]` output for one row, or 5 ids and the rest."""
+    """The base model's `[1, len(ids), hidden]` output for one row, or 5 ids and the rest."""
     boundaries = [0, len(ids)] if rows == 1 else [0, 5, len(ids)]
     positions = np.concatenate([np.arange(n) for n in np.diff(boundaries)])
     device = model.device

@@ -53,7 +53,7 @@ def is_folder(path: Path) -> bool:
 
 
 def preset_config(name: str, vocab_size: int, pad_id: int, max_length: int) -> BertConfig:
-    """Return the configuration of a preset for the vocabulary of the shards.
+    """The configuration of a preset for the vocabulary of the shards.
 
     Args:
         name: a key of `PRESETS`.

@@ -23,19 +23,16 @@ REMEDY = (
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What a model must agree on with the shards.
-
-    Attributes:
-        folder: the shards' tokenizer, loadable by `AutoTokenizer`.
-        size: its entries, added tokens included.
-        pad_id: its padding token.
-        max_length: tokens of the longest possible row, special tokens included.
-    """
+    """What a model must agree on with the shards."""
 
     folder: Path
+    """The shards' tokenizer, loadable by `AutoTokenizer`."""
     size: int
+    """Its entries, added tokens included."""
     pad_id: int
+    """Its padding token."""
     max_length: int
+    """Tokens of the longest possible row, special tokens included."""
 
 
 def is_path(name: str) -> bool:
@@ -89,7 +86,7 @@ def fit_vocabulary(
 
 
 def _tokens(name: str, trust_remote_code: bool) -> dict[int, str] | None:
-    """Return id -> token of the tokenizer at a folder or hub id, or None if there is none."""
+    """Id -> token of the tokenizer at a folder or hub id, or None if there is none."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, TypeError, AttributeError):
@@ -117,7 +114,7 @@ def _round_up(number: int, multiple: int) -> int:
 
 
 def position_offset(model: PreTrainedModel) -> int:
-    """Return the position id of a row's first token.
+    """The position id of a row's first token.
 
     RoBERTa and its kin keep position ids up to their padding index for padding, and say so
     by a position embedding with a padding_idx.
@@ -128,7 +125,7 @@ def position_offset(model: PreTrainedModel) -> int:
 
 
 def _position_table(model: PreTrainedModel) -> nn.Embedding | None:
-    """Return the learned position embedding, or None (rotary models have none)."""
+    """The learned position embedding, or None (rotary models have none)."""
     for name, module in model.base_model.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             return module

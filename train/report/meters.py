@@ -27,10 +27,10 @@ class TrainingMeter:
 
     Losses and correct predictions are this rank's until `means` adds the ranks'; counts come from
     the step's own all-reduce.
-
-    Attributes:
-        steps: how many there were.
     """
+
+    steps: int
+    """How many there were."""
 
     def __init__(self, ranks: Ranks, flops: FlopCounter, peak: float) -> None:
         self._ranks = ranks
