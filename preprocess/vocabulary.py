@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,12 +58,7 @@ def train_vocabulary(
         WholewordError: the input is unusable, the folder is not empty, or the alphabet alone is
             larger than the vocabulary.
     """
-    if not 0 < vocab_size <= MAX_ENTRIES:
-        raise WholewordError(f"--vocab-size {vocab_size}: must be 1 to {MAX_ENTRIES:,}")
-    if not 0 <= min_frequency < 1 << 32:
-        raise WholewordError(f"--min-frequency {min_frequency}: must be 0 to {(1 << 32) - 1:,}")
-    if os.path.lexists(output) and (not output.is_dir() or any(output.iterdir())):
-        raise WholewordError(f"{output}: is there already; name another --output")
+    _check_request(output, vocab_size, min_frequency)
     tokenizer = BertWordPieceTokenizer(
         lowercase=lowercase,
         strip_accents=strip_accents,
@@ -78,22 +73,9 @@ def train_vocabulary(
             "entry; ask for more"
         )
 
-    def train(entries: int, first_entries: list[str | AddedToken]) -> dict[str, int]:
-        tokenizer.train_from_iterator(
-            _texts(inputs, text_field),
-            vocab_size=entries,
-            min_frequency=min_frequency,
-            limit_alphabet=len(alphabet),
-            initial_alphabet=alphabet,
-            special_tokens=first_entries,
-            show_progress=False,
-        )
-        return dict(tokenizer.get_vocab())
-
-    # The library numbers the pieces `##c` in an order that changes from run to run, and breaks ties
-    # by number. So a first pass finds them, and the second is given them in order.
-    continuing = sorted(piece for piece in train(0, []) if piece.startswith("##"))
-    vocabulary = train(vocab_size, [*SPECIAL_TOKENS, *continuing])
+    vocabulary = _train_twice(
+        tokenizer, lambda: _texts(inputs, text_field), alphabet, vocab_size, min_frequency
+    )
     from transformers import BertTokenizer  # 3 s: not for `--help`
 
     # AutoTokenizer rebuilds the normalizer from these options, whatever tokenizer.json says.
@@ -106,6 +88,45 @@ def train_vocabulary(
     )
     _save(source, output)
     return len(source)
+
+
+def _check_request(output: Path, vocab_size: int, min_frequency: int) -> None:
+    """Refuse numbers out of range, and a folder that holds something."""
+    if not 0 < vocab_size <= MAX_ENTRIES:
+        raise WholewordError(f"--vocab-size {vocab_size}: must be 1 to {MAX_ENTRIES:,}")
+    if not 0 <= min_frequency < 1 << 32:
+        raise WholewordError(f"--min-frequency {min_frequency}: must be 0 to {(1 << 32) - 1:,}")
+    if os.path.lexists(output) and (not output.is_dir() or any(output.iterdir())):
+        raise WholewordError(f"{output}: is there already; name another --output")
+
+
+def _train_twice(
+    tokenizer: BertWordPieceTokenizer,
+    texts: Callable[[], Iterator[str]],
+    alphabet: list[str],
+    vocab_size: int,
+    min_frequency: int,
+) -> dict[str, int]:
+    """The vocabulary, the same in every run.
+
+    The library numbers the pieces `##c` in an order that changes from run to run, and breaks ties by
+    number. So a first pass finds them, and the second is given them in order.
+    """
+
+    def train(entries: int, first_entries: list[str | AddedToken]) -> dict[str, int]:
+        tokenizer.train_from_iterator(
+            texts(),
+            vocab_size=entries,
+            min_frequency=min_frequency,
+            limit_alphabet=len(alphabet),
+            initial_alphabet=alphabet,
+            special_tokens=first_entries,
+            show_progress=False,
+        )
+        return dict(tokenizer.get_vocab())
+
+    continuing = sorted(piece for piece in train(0, []) if piece.startswith("##"))
+    return train(vocab_size, [*SPECIAL_TOKENS, *continuing])
 
 
 def _texts(inputs: tuple[str, ...], text_field: str) -> Iterator[str]:
