@@ -162,6 +162,9 @@ class RunOptions:
     )
     allow_changes: bool = _option(False, "Continue although options that shape results changed.")
     max_train_time: str = _option("", "Save and stop after this time: 8h, 45m, 1h30m.")
+    save_final_on_stop: bool = _option(
+        False, "Write final/ also where the run is stopped, by a signal or --max-train-time."
+    )
     early_stopping_patience: int = _option(
         0, "Stop after so many validations without a lower loss; 0 never stops early."
     )
@@ -209,6 +212,7 @@ def parse(arguments: list[str]) -> Options:
             raise _refusal(message)
 
     parser = Parser(list(_GROUPS), allow_abbrev=False, prog="train/pretrain.py")
+    _refuse_repeated(arguments, set(parser._option_string_actions))
     model, data, optimization, run, unknown = parser.parse_args_into_dataclasses(
         arguments, return_remaining_strings=True, look_for_args_file=False
     )
@@ -218,6 +222,15 @@ def parse(arguments: list[str]) -> Options:
         action.default = argparse.SUPPRESS
     given = frozenset(vars(parser.parse_args(arguments)))
     return Options(model, data, optimization, run, given)
+
+
+def _refuse_repeated(arguments: list[str], flags: set[str]) -> None:
+    """The parser would take the last one, in silence."""
+    words = [word.partition("=")[0] for word in arguments]
+    given = [word.replace("_", "-") for word in words if word in flags]
+    for name in given:
+        if given.count(name) > 1 and name != "--local-rank":
+            raise _refusal(f"{name} is given {given.count(name)} times, and takes one value")
 
 
 def _refusal(message: str) -> WholewordError:

@@ -26,10 +26,10 @@ import torch
 from preprocess.errors import WholewordError
 from train.data.loader import Step
 from train.engine.optimizer import applied_steps, set_learning_rate
-from train.engine.process_group import is_lost_rank, process_group
+from train.engine.process_group import Ranks, is_lost_rank, process_group
 from train.engine.totals import StepTotals, pack_seed
 from train.model.forward import forward_micro_batch
-from train.options import parse
+from train.options import Options, parse
 from train.report.progress import silence_libraries
 from train.run.failures import report_defect, report_error, report_lost_rank
 from train.run.finish import finish_run
@@ -87,24 +87,38 @@ def train_step(run: Run, step: Step, totals: StepTotals) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run a command line; returns the exit status."""
-    folder = None
     silence_libraries()
     try:
         options = parse(arguments)
-        folder = Path(options.run.output_dir)
+    except WholewordError as error:
+        return report_error(f"error: {error}")
+    try:
         with process_group() as ranks:
-            run = set_up(options, ranks)
-            if run is not None:
-                with run.saver:
-                    finished = train(run)
-                finish_run(run, finished)
+            # Said before the group is taken apart, where a rank may have to wait for a lost one.
+            return run_to_end(options, ranks)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:  # the group cannot be formed, or taken apart
+        return report_lost_rank(error) if is_lost_rank(error) else report_defect(None)
+
+
+def run_to_end(options: Options, ranks: Ranks) -> int:
+    """Train, and say what went wrong; returns the exit status."""
+    try:
+        run = set_up(options, ranks)
+        if run is not None:
+            with run.saver:
+                finished = train(run)
+            finish_run(run, finished)
         return 0
     except WholewordError as error:
         return report_error(f"error: {error}")
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        return report_lost_rank(error) if is_lost_rank(error) else report_defect(folder)
+        if is_lost_rank(error):
+            return report_lost_rank(error)
+        return report_defect(Path(options.run.output_dir))
 
 
 if __name__ == "__main__":

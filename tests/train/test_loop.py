@@ -155,8 +155,8 @@ def make_run(dataset, tmp_path):
     ):
         engine = engine or Engine()
         ranks = ranks or Ranks(rank=0, world_size=1, device=CPU)
-        arguments = [f"--{name.replace('_', '-')}={value}" for name, value in run.items()]
-        options = parse(["--logging-steps=2", "--save-steps=4", "--eval-steps=3", *arguments])
+        run = {"logging_steps": 2, "save_steps": 4, "eval_steps": 3} | run
+        options = parse([f"--{name.replace('_', '-')}={value}" for name, value in run.items()])
         return Run(
             options=options,
             plan=SimpleNamespace(precision="fp16" if engine.fp16_enabled() else "fp32"),

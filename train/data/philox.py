@@ -23,6 +23,9 @@ import numpy as np
 
 from preprocess.kernels import kernel
 
+DRAW_LAYOUT = 1
+"""Counts up when the same seed begins to give other orders, packs or masks."""
+
 CHOOSE = np.uint64(0 << 30)
 CHOOSE_DEEP = np.uint64(1 << 30)
 REPLACE = np.uint64(2 << 30)

@@ -16,7 +16,7 @@ import pyarrow as pa
 import xxhash
 
 from preprocess.errors import WholewordError
-from preprocess.write.manifest import read_manifest
+from preprocess.write.manifest import Manifest, read_manifest
 from preprocess.write.shards import ShardIndex, open_batch, read_index, shard_schema
 
 _BUILD = "build the shards again (`python -m preprocess build-shards --overwrite`)"
@@ -42,6 +42,25 @@ class BatchRows:
     """int64, bit address of its first `sentence_starts`."""
     lengths: np.ndarray
     """int64, tokens without special tokens."""
+
+
+def check_tokenizer(folder: Path, manifest: Manifest) -> None:
+    """Refuse shards whose tokenizer is not the one that they were built with.
+
+    Raises:
+        WholewordError: a file of it is missing or another.
+    """
+    for name, checksum in manifest.tokenizer.files.items():
+        path = folder / "tokenizer" / name
+        try:
+            digest = xxhash.xxh3_128_hexdigest(path.read_bytes())
+        except OSError as error:
+            raise WholewordError(f"{path}: {error.strerror}; {_BUILD}") from error
+        if digest != checksum:
+            raise WholewordError(
+                f"{path}: differs from what the manifest says, so the ids mean other tokens; "
+                f"restore it, or {_BUILD}"
+            )
 
 
 class ShardDataset:

@@ -46,6 +46,8 @@ class RunProgress(BaseModel):
     best_loss: float | None
     """The lowest validation loss so far."""
     evaluations_since_best: int
+    data_step: int = Field(default=0, ge=0)
+    """The step at which the data of `settings` began to be read; above 0 after a change of it."""
     last_validation: int | None = None
     """Step of the last validation, -1 before the first; None in checkpoints that do not say."""
     world_size: int

@@ -2,15 +2,19 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
+
+from preprocess.errors import WholewordError
 
 # Else DeepSpeed warns that it has found no accelerator.
 if not torch.accelerator.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,33 @@ class Ranks:
         box = [value]
         torch.distributed.broadcast_object_list(box, src=0, device=self.device)
         return box[0]
+
+    def on_first(self, work: Callable[[], Result]) -> Result:
+        """Rank 0's result of `work`, on every rank.
+
+        Raises:
+            WholewordError: as rank 0's `work` does, on every rank.
+        """
+        result, error = None, None
+        if self.first:
+            try:
+                result = work()
+            except WholewordError as caught:
+                error = caught
+        result, error = self.share((result, error))
+        if error is not None:
+            raise error
+        return cast(Result, result)
+
+    def on_first_only(self, work: Callable[[], Result]) -> Result | None:
+        """Rank 0's result of `work` on rank 0, None on the others, for what cannot be sent.
+
+        Raises:
+            WholewordError: as rank 0's `work` does, on every rank.
+        """
+        results: list[Result] = []
+        self.on_first(lambda: results.append(work()))
+        return results[0] if results else None
 
     def gather(self, value: Any) -> list[Any]:
         """Every rank's value, on every rank."""

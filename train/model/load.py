@@ -5,7 +5,8 @@ A model is never re-implemented; `packed` says what is changed of it from outsid
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,8 @@ def load_model(
         if name in PRESETS:
             config = preset_config(name, vocabulary.size, vocabulary.pad_id, vocabulary.max_length)
             apply_overrides(config, overrides, name)
-            model = new_model(config, pairs, name)
+            with _readable_shapes(name, overrides):
+                model = new_model(config, pairs, name)
         else:
             model = _load_checkpoint(name, overrides, pairs, trust_remote_code)
             fit_vocabulary(model, name, vocabulary, trust_remote_code)
@@ -84,7 +86,7 @@ def _load_checkpoint(
         config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
     apply_overrides(config, overrides, name)
     model_class = _model_class(config, pairs, name)
-    with readable_errors(name):
+    with _readable_shapes(name, overrides), readable_errors(name):
         model, report = model_class.from_pretrained(
             name,
             config=config,
@@ -95,6 +97,24 @@ def _load_checkpoint(
         )
     check_encoder_weights(model, report["missing_keys"], name)
     return model
+
+
+@contextlib.contextmanager
+def _readable_shapes(name: str, overrides: Mapping[str, object]) -> Iterator[None]:
+    """Turn whatever a configuration with impossible overrides raises into one line."""
+    try:
+        yield
+    except WholewordError:
+        raise
+    except Exception as error:  # transformers checks little: nearly any type comes
+        if not overrides:
+            raise
+        changes = ",".join(f"{key}={value}" for key, value in overrides.items())
+        cause = " ".join(str(error).split())[:200] or type(error).__name__
+        raise WholewordError(
+            f"{name}: --config-overrides {changes} gives no model that can be made ({cause}); "
+            "change the values"
+        ) from error
 
 
 def _model_class(config: PretrainedConfig, pairs: bool, name: str) -> Any:

@@ -21,6 +21,13 @@ PRESETS: dict[str, tuple[int, int, int]] = {
 }
 
 
+_NOT_OVERRIDDEN = {
+    "model_type": "a configuration's architecture cannot be changed; give --model a folder or a "
+    "hub id of that architecture",
+    "vocab_size": "the vocabulary is the shards'; build shards with another --tokenizer",
+}
+
+
 def check_name(name: str) -> None:
     """Refuse what is almost a preset's name, and the folder of a run, whose model is in final/.
 
@@ -81,13 +88,20 @@ def apply_overrides(config: PretrainedConfig, overrides: Mapping[str, object], n
         WholewordError: the configuration has no such key, or a value of another type.
     """
     for key, value in overrides.items():
+        if key in _NOT_OVERRIDDEN:
+            raise WholewordError(f"--config-overrides {key}={value}: {_NOT_OVERRIDDEN[key]}")
         old = getattr(config, key, None)
         if not hasattr(config, key):
             raise WholewordError(
                 f"{name}: its configuration has no value {key!r}; see the config.json of "
                 f"{config.model_type} models for the names"
             )
-        setattr(config, key, _convert(value, old, key, name))
+        new = _convert(value, old, key, name)
+        if type(old) is int and type(new) is int and new <= 0 < old:
+            raise WholewordError(
+                f"--config-overrides {key}={value}: must be above 0; its value now is {old}"
+            )
+        setattr(config, key, new)
 
 
 def _convert(value: object, old: object, key: str, name: str) -> object:
@@ -100,5 +114,5 @@ def _convert(value: object, old: object, key: str, name: str) -> object:
         return type(old)(value) if isinstance(old, int | float) else value
     except (KeyError, ValueError) as error:
         raise WholewordError(
-            f"{name}: {key}={value} is not a {type(old).__name__}; its value now is {old}"
+            f"{name}: {key}={value} is not of type {type(old).__name__}; its value now is {old}"
         ) from error

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from preprocess.files import written
 from train.report.log import METRICS, read_metrics
 
 CURVES = "curves.png"
@@ -37,8 +38,11 @@ def draw_curves(folder: Path) -> Path:
         if axes.has_data():
             axes.legend()
     figure.tight_layout()
-    figure.savefig(folder / CURVES, dpi=120)
-    pyplot.close(figure)
+    try:
+        with written(folder / CURVES) as aside:
+            figure.savefig(aside, dpi=120, format="png")
+    finally:
+        pyplot.close(figure)
     return folder / CURVES
 
 

@@ -1,7 +1,9 @@
 """What a run reports to files and services: metrics.jsonl, TensorBoard, Weights & Biases."""
 
+import contextlib
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +28,18 @@ class MetricsLog:
 
     def __init__(self, folder: Path, step: int, report_to: str, settings: dict[str, Any]) -> None:
         self.path = folder / METRICS
-        _cut(self.path, step)
-        self._file = self.path.open("a", encoding="utf-8")
-        self._wandb = _start_wandb(folder, settings) if report_to == "wandb" else None
-        self._board = None if report_to == "none" else _start_tensorboard(folder, step)
+        with _writing(folder):
+            _cut(self.path, step)
+            self._file = self.path.open("a", encoding="utf-8")
+            self._wandb = _start_wandb(folder, settings) if report_to == "wandb" else None
+            self._board = None if report_to == "none" else _start_tensorboard(folder, step)
 
     def write(self, step: int, kind: str, values: dict[str, float]) -> None:
         """Log values of a step; `kind` is "train", "validation" or "run"."""
+        with _writing(self.path.parent):
+            self._write(step, kind, values)
+
+    def _write(self, step: int, kind: str, values: dict[str, float]) -> None:
         # JSON has no word for what is not a number.
         finite = {name: v if math.isfinite(v) else None for name, v in values.items()}
         self._file.write(json.dumps({"step": step, "kind": kind} | finite) + "\n")
@@ -45,11 +52,24 @@ class MetricsLog:
 
     def close(self) -> None:
         """Finish every file."""
-        self._file.close()
-        if self._board is not None:
-            self._board.close()
-        if self._wandb is not None:
-            self._wandb.finish()
+        with _writing(self.path.parent):
+            self._file.close()
+            if self._board is not None:
+                self._board.close()
+            if self._wandb is not None:
+                self._wandb.finish()
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Turn what a full disk raises into one line."""
+    try:
+        yield
+    except OSError as error:
+        raise WholewordError(
+            f"{folder}: metrics cannot be written ({error.strerror or error}); make room and run "
+            "the same command again, it continues from the last checkpoint"
+        ) from error
 
 
 def _start_tensorboard(folder: Path, step: int) -> Any:

@@ -1,5 +1,6 @@
 """How a run that fails says so: one line, once, whatever the number of ranks."""
 
+import contextlib
 import signal
 import sys
 import tempfile
@@ -45,10 +46,22 @@ def report_defect(folder: Path | None) -> int:
     70 is EX_SOFTWARE of sysexits.h. The log is in the run's folder, or else in a temporary one.
     """
     text = traceback.format_exc()
-    name = f"error-rank{rank_of_process()}.log"
-    if folder is None or not folder.is_dir():
-        folder = Path(tempfile.mkdtemp(prefix="wholeword-"))
-    (folder / name).write_text(text, encoding="utf-8")
     last = text.strip().splitlines()[-1][:200]
-    report_error(f"internal error: {last}; the traceback is in {folder / name}")
+    report_error(f"internal error: {last}; the traceback {_keep(text, folder)}")
     return 70
+
+
+def _keep(text: str, folder: Path | None) -> str:
+    """Write a traceback where there is room for it; where that is, in words."""
+    name = f"error-rank{rank_of_process()}.log"
+    if folder is not None and folder.is_dir():
+        with contextlib.suppress(OSError):
+            (folder / name).write_text(text, encoding="utf-8")
+            return f"is in {folder / name}"
+    try:
+        path = Path(tempfile.mkdtemp(prefix="wholeword-")) / name
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        print(text, file=sys.stderr)
+        return f"cannot be written ({error.strerror}), and stands above"
+    return f"is in {path}"

@@ -6,45 +6,83 @@ from train.engine.weights import gather_weights
 from train.evaluate.evaluation import format_perplexity
 from train.report.curves import CURVES, draw_curves
 from train.report.log import METRICS, read_metrics
-from train.run import folder as run_folder
+from train.run.final_model import FINAL, FinalNote, write_final
 from train.run.run import Run
 
 
 def finish_run(run: Run, finished: bool) -> None:
-    """Write what is left to write: the final model of a finished run, the curves of any."""
+    """Write what is left to write: the final model of a finished run, the curves of any.
+
+    Raises:
+        WholewordError: the final model cannot be written; every rank raises it.
+    """
     if run.log:
         run.log.close()
-    if finished:
+    keep = finished or run.options.run.save_final_on_stop
+    if keep:
         weights = gather_weights(run.engine, run.model, keep=run.ranks.first)
-        if run.ranks.first:
-            tokenizer = Path(run.options.data.data) / "tokenizer"
-            run_folder.write_final(run.folder, run.model, weights, tokenizer)
+        note = FinalNote(step=run.progress.step, finished=finished, settings=run.progress.settings)
+        tokenizer = Path(run.options.data.data) / "tokenizer"
+        run.ranks.on_first(
+            lambda: str(write_final(run.folder, run.model, weights, tokenizer, note))
+        )
     run.ranks.wait()
     run.console.close()
     if run.ranks.first:
-        draw_curves(run.folder)
-        for line in _summary(run, finished):
+        for line in [*_summary(run, finished, keep), *_curves(run.folder)]:
             print(line)
 
 
-def _summary(run: Run, finished: bool) -> list[str]:
+def say_finished(folder: Path) -> None:
+    """Say that a folder holds a finished run, and draw its curve if that has failed."""
+    print(f"{folder}: this run is finished; its model is {folder / FINAL}")
+    if not (folder / CURVES).exists():
+        for line in _curves(folder):
+            print(line)
+
+
+def _curves(folder: Path) -> list[str]:
+    """Draw the curves; a picture that cannot be drawn is no failure of a run."""
+    try:
+        return [f"curves: {draw_curves(folder)}"]
+    except OSError as error:
+        return [
+            f"{folder / CURVES}: cannot be drawn ({error.strerror or error}); make room and run "
+            "the same command again, it draws them"
+        ]
+
+
+def _summary(run: Run, finished: bool, kept: bool) -> list[str]:
     """What the run has come to, for people."""
+    step, final = run.progress.step, run.folder / FINAL
     if not finished:
-        return ["the same command continues this run"]
-    records = read_metrics(run.folder / METRICS)
-    validations = [record for record in records if record["kind"] == "validation"]
-    step, final = run.progress.step, run.folder / run_folder.FINAL
+        model = [f"the model so far: {final}"] if kept else []
+        return [*model, "the same command continues this run"]
     lines = [f"finished after {step} steps: {final}"]
     if step < run.total_steps:
         count = run.progress.evaluations_since_best
         lines.insert(0, f"stopped early: no lower loss in the last {count} validations")
-    if validations:
-        first, last = validations[0], validations[-1]
-        lines.append(
-            f"validation perplexity {format_perplexity(first['perplexity'])} -> "
-            f"{format_perplexity(last['perplexity'])}, "
-            f"masked accuracy {first['accuracy']:.1%} -> {last['accuracy']:.1%}; token frequencies "
-            f"alone: perplexity {format_perplexity(last['unigram_perplexity'])}, "
-            f"accuracy {last['commonest_share']:.1%}"
-        )
-    return [*lines, f"curves: {run.folder / CURVES}"]
+    return lines + _validations(run)
+
+
+def _validations(run: Run) -> list[str]:
+    """The first and the last validation on this run's data, in a line."""
+    if run.validator is None:
+        return []
+    first_step = run.progress.data_step
+    of_data = [
+        record
+        for record in read_metrics(run.folder / METRICS)
+        if record["kind"] == "validation" and record["step"] >= first_step
+    ]
+    begin = [record for record in of_data if record["step"] == first_step]
+    if not begin or of_data[-1]["step"] == first_step:
+        return []
+    first, last = begin[-1], of_data[-1]
+    return [
+        f"validation perplexity {format_perplexity(first['perplexity'])} -> "
+        f"{format_perplexity(last['perplexity'])}, "
+        f"masked accuracy {first['accuracy']:.1%} -> {last['accuracy']:.1%}; token frequencies "
+        f"alone: perplexity {format_perplexity(last['unigram_perplexity'])}, "
+        f"accuracy {last['commonest_share']:.1%}"
+    ]

@@ -1,23 +1,23 @@
-"""A run's folder: who may write into it, what the run in it is, and its final model."""
+"""A run's folder: who may write into it, and what the run in it is."""
 
+import contextlib
 import fcntl
 import json
-import shutil
 from pathlib import Path
 from typing import IO, Any
 
-import torch
-from transformers import PreTrainedModel
+from pydantic import ValidationError
 
 from preprocess.errors import WholewordError
-from preprocess.files import publish, sync_tree, write_json
+from preprocess.files import write_json
 from preprocess.write.manifest import Manifest
-from train.engine.checkpoint import checkpoints
+from train.data.philox import DRAW_LAYOUT
+from train.engine.checkpoint import checkpoints, read_progress
 from train.engine.config import EnginePlan
 from train.options import Options
+from train.run.final_model import FINAL, read_note
 
 OPTIONS = "options.json"
-FINAL = "final"
 CHECKPOINTS = "checkpoints"
 
 
@@ -29,7 +29,8 @@ def claim(folder: Path) -> IO[str]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        others = [path.name for path in folder.iterdir() if path.name != ".lock"]
+        # Hidden files are the lock, and what a full disk or a kill has left.
+        others = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
         if others and not (folder / OPTIONS).exists() and not _is_error_log(others):
             raise WholewordError(
                 f"{folder}: holds {sorted(others)[0]} and no training run; choose another "
@@ -71,6 +72,7 @@ def settings(
         "global_batch_size": plan.micro_batch_size * plan.accumulation * world_size,
         "batch_warmup": o.batch_warmup,
         "optimizer": plan.config["optimizer"]["type"],
+        "optimizer_params": _other_params(plan),
         "learning_rate": plan.learning_rate,
         "lr_scheduler_type": plan.schedule,
         "warmup": o.warmup_ratio if plan.warmup_steps is None else plan.warmup_steps,
@@ -80,22 +82,43 @@ def settings(
         "torch_compile": o.torch_compile,
         "seed": o.seed,
         "early_stopping_patience": options.run.early_stopping_patience,
+        "draw_layout": DRAW_LAYOUT,
     }
 
 
+def _other_params(plan: EnginePlan) -> dict[str, Any]:
+    """The optimizer's values that no option has: betas, eps, and what else the file gives."""
+    named = ("lr", "weight_decay", "fused", "torch_adam")
+    return {k: v for k, v in plan.config["optimizer"]["params"].items() if k not in named}
+
+
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What changed between two runs' settings, one 'name: old -> new' each."""
+    """What changed between two runs' settings, one 'name: old -> new' each.
+
+    What a version before this one did not write down is passed over.
+    """
     names = sorted(before.keys() | now.keys())
     return [
-        f"{name}: {before.get(name)} -> {now.get(name)}"
+        f"{name}: {before[name]} -> {now.get(name)}"
         for name in names
-        if before.get(name) != now.get(name)
+        if name in before and before[name] != now.get(name)
     ]
 
 
 def stored_settings(folder: Path) -> dict[str, Any] | None:
-    """The settings of the run that the folder holds; None where nothing was trained yet."""
-    if not (folder / FINAL).exists() and not checkpoints(folder / CHECKPOINTS):
+    """The settings of the run that the folder holds; None where nothing was trained yet.
+
+    They are those of its newest checkpoint: options.json is for people, and may be of a run that
+    never came to a step.
+    """
+    saved = checkpoints(folder / CHECKPOINTS)
+    for checkpoint in saved:
+        with contextlib.suppress(OSError, ValidationError):
+            return read_progress(checkpoint).settings
+    note = read_note(folder)
+    if note is not None:
+        return note.settings
+    if not saved and not (folder / FINAL).exists():
         return None
     try:
         value = json.loads((folder / OPTIONS).read_text(encoding="utf-8"))
@@ -111,6 +134,9 @@ def stored_settings(folder: Path) -> dict[str, Any] | None:
 def check_unchanged(folder: Path, now: dict[str, Any], options: Options) -> bool:
     """Whether the folder holds a finished run of these settings.
 
+    That follows from the note in its final model alone: a run that was extended and stopped has an
+    older final model, and is not finished.
+
     Raises:
         WholewordError: it holds a run of other settings, or one that must not be continued.
     """
@@ -124,42 +150,33 @@ def check_unchanged(folder: Path, now: dict[str, Any], options: Options) -> bool
         )
     changes = differences(before, now)
     if changes and not options.run.allow_changes:
-        raise WholewordError(
-            f"{folder}: holds a run with other options ({'; '.join(changes)}); give the old ones, "
-            "another --output-dir, or --allow-changes"
+        raise _refusal(folder, changes, before["shards"] != now["shards"])
+    note = read_note(folder)
+    return note is not None and note.finished and not differences(note.settings, now)
+
+
+def _refusal(folder: Path, changes: list[str], other_data: bool) -> WholewordError:
+    remedy = "give the old ones, another --output-dir, or --allow-changes"
+    if other_data:
+        remedy = (
+            f"to go on with other data, start another run from its weights (--model {folder}/final "
+            "--output-dir NEW), or read the new data to its end in this one with --allow-changes"
         )
-    return not changes and (folder / FINAL).exists()
+    return WholewordError(
+        f"{folder}: holds a run with other options ({'; '.join(changes)}); {remedy}"
+    )
 
 
 def store_settings(folder: Path, now: dict[str, Any]) -> None:
-    """Write down what this run is."""
-    write_json(folder / OPTIONS, now)
+    """Write down for people what this run is.
 
-
-def write_final(
-    folder: Path, model: PreTrainedModel, weights: dict[str, Any], tokenizer: Path
-) -> Path:
-    """Write the model as a plain Hugging Face folder, whole or not at all.
-
-    Args:
-        folder: the run's.
-        model: its configuration and class are used, its parameters may be partitioned.
-        weights: the whole state dict, on the CPU.
-        tokenizer: the shards' tokenizer folder.
+    Raises:
+        WholewordError: it cannot be written.
     """
-    aside, final = folder / f".writing-{FINAL}", folder / FINAL
     try:
-        shutil.rmtree(aside, ignore_errors=True)
-        model.config.dtype = torch.float32
-        model.save_pretrained(aside, state_dict=weights)
-        shutil.copytree(tokenizer, aside, dirs_exist_ok=True)
-        for file in aside.iterdir():
-            file.chmod(0o644)  # safetensors makes files that only their owner can read
-        sync_tree(aside)
-        shutil.rmtree(final, ignore_errors=True)
-        publish(aside, final)
+        write_json(folder / OPTIONS, now)
     except OSError as error:
         raise WholewordError(
-            f"{final}: cannot be written ({error.strerror}); make room and run the same command"
+            f"{folder / OPTIONS}: cannot be written ({error.strerror}); make room and run the same "
+            "command again"
         ) from error
-    return final

@@ -1,65 +1,142 @@
 """Go on from a checkpoint: the newest whole one, or one that the command line names."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from preprocess.errors import WholewordError
+from train.data.windows import Cursor
 from train.engine import checkpoint, universal
+from train.engine.checkpoint import RunProgress
+from train.engine.process_group import Ranks
+from train.options import Options
 from train.run import folder as run_folder
 from train.run.run import Run
 
 
-def resume(run: Run) -> None:
-    """Bring the engine to where the newest whole checkpoint is, if there is one."""
-    asked = run.options.run.resume_from_checkpoint
+@dataclass(frozen=True)
+class Found:
+    """A whole checkpoint to go on from."""
+
+    folder: Path
+    progress: RunProgress
+    """As it was saved."""
+    other_data: bool
+    """Whether the run has other shards now: they are read from their beginning."""
+
+    @property
+    def data_step(self) -> int:
+        """The step at which the present data begins."""
+        return self.progress.step if self.other_data else self.progress.data_step
+
+
+def find_checkpoint(
+    options: Options, settings: dict[str, Any], ranks: Ranks
+) -> tuple[Found | None, list[str]]:
+    """The checkpoint to go on from, if there is one, and lines to say; every rank calls this.
+
+    Raises:
+        WholewordError: there are some and none can be used, or the one that is named cannot.
+    """
+    folder = Path(options.run.output_dir)
+    asked = options.run.resume_from_checkpoint
     if asked in ("auto", "none"):
-        found, skipped = run.ranks.share(
-            checkpoint.newest_whole(run.checkpoints) if run.ranks.first else None
+        path, lines = ranks.on_first(lambda: _newest(folder / run_folder.CHECKPOINTS))
+    else:
+        path = Path(asked)
+        lines = ranks.on_first(lambda: _check_named(path, folder, settings, options))
+    if path is None:
+        return None, lines
+    progress = checkpoint.read_progress(path)
+    return Found(path, progress, progress.settings["shards"] != settings["shards"]), lines
+
+
+def _newest(folder: Path) -> tuple[Path | None, list[str]]:
+    path, skipped = checkpoint.newest_whole(folder)
+    if path is None and skipped:  # a new beginning would in time write over them
+        raise WholewordError(
+            f"{folder}: none of its checkpoints can be used ({skipped[0]}); mend that, or give "
+            "another --output-dir to start over"
         )
-        for line in skipped:
-            run.console.say(line)
-        if found is None:
-            if skipped:  # beginning anew would in time write over them
-                raise WholewordError(
-                    f"{run.checkpoints}: none of its checkpoints can be used; mend what is said "
-                    "above, or give another --output-dir to begin anew"
-                )
-            return
-    else:
-        found = Path(asked)
-        _check_named(run, found)
-    was, now = checkpoint.read_progress(found), run.progress
-    universal.check(found, was, now)
-    if universal.is_same_layout(was, now):
-        checkpoint.load(run.engine, found)
-    else:
-        layouts = (universal.describe_layout(layout) for layout in (was, now))
-        run.console.say(f"converts {found} from {' to '.join(layouts)}")
-        stages = (was.stage, now.stage)
-        universal.load(run.engine, run.model, found, run.checkpoints, stages, run.ranks)
-    layout = {"world_size": now.world_size, "stage": now.stage, "settings": now.settings}
-    validated = was.step if was.last_validation is None else was.last_validation
-    run.progress = was.model_copy(update=layout | {"last_validation": validated})
-    run.saved_step = was.step
-    run.console.say(f"continues from {found} (step {was.step} of {run.total_steps})")
+    return path, skipped
 
 
-def _check_named(run: Run, folder: Path) -> None:
-    """Check a checkpoint that the command line names."""
-    damage = run.ranks.share(checkpoint.find_damage(folder) if run.ranks.first else None)
+def _check_named(path: Path, folder: Path, settings: dict[str, Any], options: Options) -> list[str]:
+    """Check a checkpoint that the command line names; lines to say of it."""
+    damage = checkpoint.find_damage(path)
     if damage:
+        raise WholewordError(f"{path}: cannot be used, {damage}; name a whole checkpoint, or auto")
+    changes = run_folder.differences(checkpoint.read_progress(path).settings, settings)
+    if changes and not options.run.allow_changes:
         raise WholewordError(
-            f"{folder}: cannot be used, {damage}; name a whole checkpoint, or auto"
-        )
-    if run.folder.resolve() not in folder.resolve().parents:
-        run.console.say(
-            f"{folder} is not of this run: DeepSpeed's files are pickles, which can run code when "
-            "they are opened; use only what you trust"
-        )
-    changes = run_folder.differences(
-        checkpoint.read_progress(folder).settings, run.progress.settings
-    )
-    if changes and not run.options.run.allow_changes:
-        raise WholewordError(
-            f"{folder}: is of a run with other options ({'; '.join(changes)}); give the old ones, "
+            f"{path}: is of a run with other options ({'; '.join(changes)}); give the old ones, "
             "or --allow-changes"
         )
+    if folder.resolve() in path.resolve().parents:
+        return []
+    return [
+        f"{path} is not of this run: DeepSpeed's files are pickles, which can run code when "
+        "they are opened; use only what you trust"
+    ]
+
+
+def check_length(found: Found, settings: dict[str, Any], total: int, folder: Path) -> None:
+    """Refuse a run that would end where its checkpoint is, or before, with other options.
+
+    Raises:
+        WholewordError: nothing is left to train.
+    """
+    step = found.progress.step
+    changed = run_folder.differences(found.progress.settings, settings)
+    if step > total or (step == total and changed):
+        raise WholewordError(
+            f"{folder}: holds a run of {step} steps, and these options end at step {total}, so "
+            "nothing is left to train; give a larger --max-steps or --num-train-epochs, or another "
+            "--output-dir"
+        )
+
+
+def load_checkpoint(run: Run, found: Found) -> None:
+    """Bring the engine to where a checkpoint is; every rank calls this."""
+    was, now = found.progress, run.progress
+    universal.check(found.folder, was, now)
+    if universal.is_same_layout(was, now):
+        checkpoint.load(run.engine, found.folder)
+    else:
+        layouts = (universal.describe_layout(layout) for layout in (was, now))
+        run.console.say(f"converts {found.folder} from {' to '.join(layouts)}")
+        stages = (was.stage, now.stage)
+        universal.load(run.engine, run.model, found.folder, run.checkpoints, stages, run.ranks)
+    run.progress = _continued(found, now)
+    run.saved_step = was.step
+    run.console.say(f"continues from {found.folder} (step {was.step} of {run.total_steps})")
+    if found.other_data:
+        run.console.say(f"changed: other shards than before; they are read from step {was.step} on")
+    elif was.cursor != run.progress.cursor:
+        run.console.say("changed: other micro-batches; the rows of the present window come again")
+
+
+def _continued(found: Found, now: RunProgress) -> RunProgress:
+    """The progress of a checkpoint in a run of other settings or another layout."""
+    was = found.progress
+    validated = was.step if was.last_validation is None else was.last_validation
+    update: dict[str, Any] = {
+        "world_size": now.world_size,
+        "stage": now.stage,
+        "settings": now.settings,
+        "last_validation": validated,
+    }
+    size = "per_device_train_batch_size"
+    if found.other_data:
+        update |= {
+            "cursor": Cursor().to_dict(),
+            "epoch": 0,
+            "data_step": was.step,
+            "best_loss": None,
+            "evaluations_since_best": 0,
+            "last_validation": -1,
+        }
+    elif was.settings[size] != now.settings[size]:
+        # A window of rows is packed otherwise, so the place within it means nothing any more.
+        update["cursor"] = was.cursor | {"pack": 0}
+    return was.model_copy(update=update)

@@ -1,15 +1,16 @@
 """Set a run up from its options: data, model, engine, and where to begin."""
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from transformers import PretrainedConfig, PreTrainedModel
 
 from preprocess.errors import WholewordError
 from preprocess.write.manifest import Manifest
 from train.data.loader import count_steps
-from train.data.shard_dataset import ShardDataset
+from train.data.shard_dataset import ShardDataset, check_tokenizer
 from train.data.windows import Cursor, LoaderOptions
 from train.engine.checkpoint import RunProgress, Saver
 from train.engine.config import EnginePlan, detect_hardware, make_engine_plan, read_config
@@ -33,7 +34,8 @@ from train.report.log import MetricsLog
 from train.report.meters import TrainingMeter
 from train.report.progress import Console
 from train.run import folder as run_folder
-from train.run.resume import resume
+from train.run.finish import say_finished
+from train.run.resume import check_length, find_checkpoint, load_checkpoint
 from train.run.run import Run
 from train.run.signals import StopRequest
 from train.run.timing import Clock
@@ -53,18 +55,30 @@ def set_up(options: Options, ranks: Ranks) -> Run | None:
     check_keys(config, plan.config, options.run.deepspeed)
     dataset, validation = load_datasets(options)
     settings = run_folder.settings(options, plan, ranks.world_size, dataset.manifest)
-    lock = run_folder.claim(folder) if ranks.first else None
-    ranks.wait()
-    if run_folder.check_unchanged(folder, settings, options):
+    locks: list[IO[str]] = []  # of rank 0; it ends with the process
+
+    def is_finished() -> bool:
+        locks.append(run_folder.claim(folder))
+        return run_folder.check_unchanged(folder, settings, options)
+
+    if ranks.on_first(is_finished):
         if ranks.first:
-            print(f"{folder}: this run is finished; its model is {folder / run_folder.FINAL}")
+            say_finished(folder)
         return None
+    found, lines = find_checkpoint(options, settings, ranks)
     model, packed = make_model(options, plan, dataset.manifest, ranks)
     loader = loader_options(options, plan, dataset.manifest, ranks, model, packed)
     steps = options.optimization.max_steps
-    steps = steps or count_steps(dataset, loader, options.optimization.num_train_epochs)
+    if not steps:
+        steps = count_steps(dataset, loader, options.optimization.num_train_epochs)
+        steps += found.data_step if found else 0
+    if found:
+        check_length(found, settings, steps, folder)
     console = Console(steps, ranks.first)
-    _announce(console, options, plan, ranks, model, packed, steps, dataset.manifest.max_length)
+    for line in lines:
+        console.say(line)
+    shape = (steps, dataset.manifest.max_length)
+    _announce(console, options, plan, ranks, model, packed, shape, validation is not None)
     engine = start_engine(model, plan, options)
     stop = StopRequest()
     run = Run(
@@ -86,15 +100,20 @@ def set_up(options: Options, ranks: Ranks) -> Run | None:
         health=HealthMonitor(engine),
         clock=Clock(options.run),
         stop=stop,
-        lock=lock,
+        lock=locks[0] if locks else None,
     )
-    resume(run)
+    if found:
+        load_checkpoint(run, found)
     if ranks.device.type == "cpu":
         keep_freed_memory()
-    if ranks.first:
-        run_folder.store_settings(folder, settings)
-        run.log = MetricsLog(folder, run.progress.step, options.run.report_to, settings)
+    run.log = ranks.on_first_only(lambda: _open_log(run))
     return run
+
+
+def _open_log(run: Run) -> MetricsLog:
+    run_folder.store_settings(run.folder, run.progress.settings)
+    report_to = run.options.run.report_to
+    return MetricsLog(run.folder, run.progress.step, report_to, run.progress.settings)
 
 
 def load_datasets(options: Options) -> tuple[ShardDataset, ShardDataset | None]:
@@ -103,9 +122,17 @@ def load_datasets(options: Options) -> tuple[ShardDataset, ShardDataset | None]:
     dataset = ShardDataset(folder, "train", options.data.check_shards)
     if not len(dataset):
         raise WholewordError(f"{folder}: holds no training rows; build shards from more text")
-    if not options.run.eval_steps or not dataset.manifest.parts["validation"].rows:
-        return dataset, None
-    return dataset, ShardDataset(folder, "validation", options.data.check_shards)
+    check_tokenizer(folder, dataset.manifest)
+    entry = dataset.manifest.parts.get("validation")
+    if options.run.eval_steps and entry and entry.rows:
+        return dataset, ShardDataset(folder, "validation", options.data.check_shards)
+    if options.run.early_stopping_patience:
+        raise WholewordError(
+            f"{folder}: has no validation rows for --early-stopping-patience "
+            f"{options.run.early_stopping_patience}; build shards with a larger "
+            "--validation-fraction, or leave the option out"
+        )
+    return dataset, None
 
 
 def loader_options(
@@ -209,10 +236,11 @@ def _announce(
     ranks: Ranks,
     model: PreTrainedModel,
     packed: bool,
-    steps: int,
-    max_length: int,
+    shape: tuple[int, int],
+    validated: bool,
 ) -> None:
     """Say what will run where, and what was changed to make it run."""
+    steps, max_length = shape
     rows = plan.micro_batch_size * plan.accumulation * ranks.world_size
     console.say(
         f"{options.model.model}, {parameter_count(model):,} parameters, on {ranks.world_size} x "
@@ -224,6 +252,8 @@ def _announce(
         console.say(f"changed: {note}")
     if ranks.device.type == "cpu" and ranks.world_size > 1:
         console.say("changed: DeepSpeed's shared-memory operator -> gloo: it has to be compiled")
+    for line in _warnings(options, steps, validated):
+        console.say(line)
     if not packed:
         console.say(
             "changed: packs -> padded batches: this model's attention does not keep packed rows "
@@ -233,3 +263,14 @@ def _announce(
         console.say(
             f"changed: attention dropout {attention_dropout(model)} -> 0: packed attention has none"
         )
+
+
+def _warnings(options: Options, steps: int, validated: bool) -> Iterator[str]:
+    """What of the run's intervals may not be as it was meant."""
+    every, save = options.run.eval_steps, options.run.save_steps
+    if every and not validated:
+        yield f"no validation: {options.data.data} has no validation rows"
+    elif every > steps:
+        yield f"--eval-steps {every}: the run has {steps} steps, so it validates at both ends only"
+    if save > steps:
+        yield f"--save-steps {save}: the run has {steps} steps, so only the last one is saved"

@@ -1,0 +1,215 @@
+"""Runs the trainer through what people do with a run's folder, all in one process.
+
+    python -m tests.train.life_runs FOLDER
+
+Prints {name: {"status", "output", "error", "steps", "final", "validations"}} as its last line.
+"""
+
+import contextlib
+import errno
+import io
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from transformers import AutoModelForMaskedLM
+
+from preprocess.files import write_json
+from preprocess.write.shards import seal
+from tests.train import runs
+from tests.train.shard_factory import ShardSpec, make_shards
+from train import pretrain
+from train.engine import checkpoint
+from train.engine.process_group import process_group
+from train.report import curves, log
+from train.run import final_model
+from train.run import folder as run_folder
+
+COMMON = (
+    *("--model", "bert-tiny", "--per-device-train-batch-size", "2", "--logging-steps", "1"),
+    *("--config-overrides", "hidden_size=32,intermediate_size=64,num_hidden_layers=1"),
+    *("--precision", "fp32", "--learning-rate", "1e-2", "--save-steps", "2", "--max-steps", "4"),
+    *("--eval-steps", "0", "--report-to", "none"),
+)
+CHANGED = "--allow-changes"
+
+
+class Session:
+    """A folder of shards and runs, and what every run said."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.found: dict[str, dict[str, Any]] = {}
+        for name, rows in (("shards", (200, 60)), ("other", (90, 40)), ("tiny", (4,))):
+            make_shards(folder / name, ShardSpec(rows=rows, max_length=32, vocab_size=8000))
+            shutil.copytree(runs.ROOT / "samples" / "tokenizer", folder / name / "tokenizer")
+        self.manifest("without validation", lambda manifest: manifest["parts"].pop("validation"))
+
+    def run(self, case: str, output: str, *options: str, data: str = "shards") -> None:
+        """One run of the trainer into a folder of the session."""
+        folder = self.folder / output
+        paths = ("--data", str(self.folder / data), "--output-dir", str(folder))
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            status = pretrain.main([*paths, *runs.without(COMMON, options), *options])
+        saved = checkpoint.checkpoints(folder / "checkpoints")
+        note = final_model.read_note(folder)
+        metrics = folder / log.METRICS
+        self.found[case] = {
+            "status": status,
+            "output": out.getvalue(),
+            "error": err.getvalue(),
+            "saved": checkpoint.read_progress(saved[0]).model_dump() if saved else None,
+            "final": note and {"step": note.step, "finished": note.finished},
+            "losses": runs.losses(folder) if metrics.exists() else [],
+            "files": sorted(path.name for path in folder.iterdir()) if folder.exists() else [],
+        }
+
+    def manifest(self, name: str, change: Callable[[dict[str, Any]], Any]) -> None:
+        """A copy of the shards with another manifest, checksum made right."""
+        shutil.copytree(self.folder / "shards", self.folder / name)
+        value = json.loads((self.folder / name / "manifest.json").read_text())
+        value.pop("xxh3_128")
+        change(value)
+        write_json(self.folder / name / "manifest.json", seal(value))
+
+
+def extended(session: Session) -> None:
+    """An extension that does not come to its end leaves an older final model behind."""
+    session.run("six", "extended", "--max-steps", "6")
+    session.run("six again", "extended", "--max-steps", "6")
+    longer = ("--max-steps", "12", CHANGED)
+    with stopping_after(1):
+        session.run("stopped at seven", "extended", *longer)
+    session.run("twelve", "extended", *longer)
+    session.run("twelve again", "extended", "--max-steps", "12")
+    session.run("back to six", "extended", "--max-steps", "6", CHANGED)
+
+
+def other_data(session: Session) -> None:
+    one = ("--max-steps", "0", "--num-train-epochs", "1", "--eval-steps", "1000")
+    session.run("first data", "data", *one)
+    session.run("other data refused", "data", *one, data="other")
+    session.run("other data", "data", *one, CHANGED, data="other")
+    session.run("other data alone", "data alone", *one, data="other")
+
+
+def hyperparameters(session: Session) -> None:
+    """The same change of betas and decay on one layout and on another."""
+    values = {"betas": [0.9, 0.98], "eps": 1e-6, "weight_decay": 0.01}
+    changed = {"betas": [0.5, 0.6], "eps": 1e-4, "weight_decay": 0.3}
+
+    def file(stage: int, params: dict[str, Any], clip: float) -> tuple[str, str]:
+        config = json.loads((runs.ROOT / "ds_configs" / f"zero{stage}.json").read_text())
+        config["optimizer"]["params"] |= params
+        path = session.folder / f"{stage}-{clip}.json"
+        path.write_text(json.dumps(config | {"gradient_clipping": clip}))
+        return "--deepspeed", str(path)
+
+    longer = ("--max-steps", "8", CHANGED)
+    session.run("before", "same", *file(2, values, 1.0))
+    shutil.copytree(session.folder / "same", session.folder / "moved")
+    shutil.copytree(session.folder / "same", session.folder / "kept")
+    session.run("changes refused", "same", *file(2, changed, 0.05))
+    session.run("changes on the same layout", "same", *file(2, changed, 0.05), *longer)
+    session.run("changes on another layout", "moved", *file(1, changed, 0.05), *longer)
+    session.run("without changes", "kept", *file(2, values, 1.0), *longer)
+
+
+def impossible(session: Session) -> None:
+    for text in (
+        "model_type=modernbert",
+        "vocab_size=1000",
+        "hidden_size=100,num_attention_heads=3",
+        "hidden_act=swishglu",
+        "num_hidden_layers=-1",
+        "num_attention_heads=0",
+        "hidden_size=abc",
+        "intermediate_size=1e99",
+        "max_position_embeddings=0",
+        "nonsense=1",
+    ):
+        session.run(f"overrides {text}", "overrides", "--config-overrides", text)
+
+
+def full_disk(session: Session) -> None:
+    """No room at one file after the other; then the same command again."""
+    places = {
+        "options.json": (run_folder, "write_json"),
+        "metrics.jsonl": (log.MetricsLog, "_write"),
+        "final": (final_model, "sync_tree"),
+        "curves.png": (curves, "written"),
+    }
+    for name, (owner, function) in places.items():
+        with mock.patch.object(owner, function, no_room):
+            session.run(f"full at {name}", f"full-{name}")
+        session.run(f"room again at {name}", f"full-{name}")
+
+
+def no_room(*_: Any, **__: Any) -> Any:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@contextlib.contextmanager
+def stopping_after(steps: int) -> Any:
+    """Let the time be over after some steps, as --max-train-time does."""
+    over = iter([False] * steps + [True] * 1000)
+    clock = mock.PropertyMock(side_effect=lambda: next(over))
+    with mock.patch("train.run.timing.Clock.over", clock):
+        yield
+
+
+def types(session: Session) -> None:
+    """What a plain `from_pretrained` makes of final/."""
+    for stage in (1, 2, 3):
+        file = str(runs.ROOT / "ds_configs" / f"zero{stage}.json")
+        bf16 = ("--precision", "bf16", "--max-steps", "2", "--deepspeed", file)
+        session.run(f"bf16 {stage}", f"bf16-{stage}", *bf16)
+        model = AutoModelForMaskedLM.from_pretrained(session.folder / f"bf16-{stage}" / "final")
+        session.found[f"bf16 {stage}"]["dtype"] = str(model.dtype)
+
+
+def damaged_tokenizer(session: Session) -> None:
+    def other(manifest: dict[str, Any]) -> None:
+        manifest["tokenizer"]["files"] = {"tokenizer.json": "0" * 32}
+
+    session.manifest("checked", other)
+    session.run("another tokenizer", "tokenizer", data="checked")
+
+
+def run_all(folder: Path) -> dict[str, dict[str, Any]]:
+    session = Session(folder)
+    extended(session)
+    often = ("--eval-steps", "2")
+    session.run("no validation part", "unvalidated", *often, data="without validation")
+    session.run("no validation rows", "unvalidated too", *often, data="tiny")
+    patience = (*often, "--early-stopping-patience", "2")
+    session.run("patience without rows", "patience", *patience, data="without validation")
+    hyperparameters(session)
+    other_data(session)
+    impossible(session)
+    full_disk(session)
+    types(session)
+    damaged_tokenizer(session)
+    with stopping_after(2):
+        session.run("stopped with a model", "kept-model", "--save-final-on-stop")
+    session.run("its end", "kept-model", "--save-final-on-stop")
+    session.run("given twice", "twice", "--masking", "wwm", "--masking=token")
+    session.run("intervals", "intervals", "--eval-steps", "500", "--save-steps", "500")
+    return session.found
+
+
+def main(folder: Path) -> dict[str, dict[str, Any]]:
+    with process_group() as ranks:
+        # DeepSpeed remembers the group of processes that it first saw, so all runs share one.
+        pretrain.process_group = lambda: contextlib.nullcontext(ranks)
+        return run_all(folder)
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(Path(sys.argv[1]))))

@@ -1,0 +1,158 @@
+"""A run's folder through its life: extended, stopped, refused, on other data, on a full disk."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.train import runs
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    result = subprocess.run(
+        [sys.executable, "-m", "tests.train.life_runs", str(tmp_path_factory.mktemp("life"))],
+        cwd=runs.ROOT,
+        env=runs.environment(),
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def refused(run, *words):
+    assert run["status"] == 1, run["output"] + run["error"]
+    assert run["error"].count("\n") == 1, run["error"]
+    for word in words:
+        assert word in run["error"]
+
+
+def finished(run, step):
+    assert run["status"] == 0, run["error"]
+    assert run["final"] == {"step": step, "finished": True}
+    assert run["saved"]["step"] == len(run["losses"]) == step
+
+
+def test_an_extension_that_stopped_is_not_finished(found):
+    finished(found["six"], 6)
+    assert "this run is finished" in found["six again"]["output"]
+    stopped = found["stopped at seven"]
+    assert (stopped["saved"]["step"], stopped["final"]["step"]) == (7, 6)
+    assert "the same command continues this run" in stopped["output"]
+    finished(found["twelve"], 12)
+    assert "continues from" in found["twelve"]["output"]
+    assert "this run is finished" in found["twelve again"]["output"]
+
+
+def test_a_run_that_has_passed_its_end_is_not_finished_again(found):
+    refused(found["back to six"], "holds a run of 12 steps", "end at step 6", "larger --max-steps")
+    assert found["back to six"]["final"]["step"] == 12
+
+
+@pytest.mark.parametrize("case", ["no validation part", "no validation rows"])
+def test_without_validation_rows_a_run_says_so_and_trains(found, case):
+    run = found[case]
+    finished(run, 4)
+    assert "no validation: " in run["output"]
+    assert "validation perplexity" not in run["output"]
+
+
+def test_patience_needs_validation_rows(found):
+    refused(found["patience without rows"], "has no validation rows", "--early-stopping-patience 2")
+
+
+def test_other_hyperparameters_are_refused_by_name(found):
+    words = ("max_grad_norm: 1.0 -> 0.05", "'eps': 1e-06", "weight_decay: 0.01 -> 0.3")
+    refused(found["changes refused"], *words)
+
+
+def test_other_hyperparameters_are_used_on_every_layout(found):
+    same, moved = (found[f"changes on {kind} layout"] for kind in ("the same", "another"))
+    plain = found["without changes"]
+    for run in (same, moved, plain):
+        finished(run, 8)
+    np.testing.assert_allclose(same["losses"], moved["losses"], rtol=1e-6)
+    assert same["losses"][:5] == plain["losses"][:5]
+    assert not np.allclose(same["losses"][5:], plain["losses"][5:], rtol=1e-6)
+
+
+def test_other_data_is_read_from_its_beginning_to_its_end(found):
+    refused(found["other data refused"], "shards: ", "--model ", "/final --output-dir NEW")
+    first, alone = (found[case]["saved"]["step"] for case in ("first data", "other data alone"))
+    run = found["other data"]
+    finished(run, first + alone)
+    assert run["saved"]["data_step"] == first
+    assert f"other shards than before; they are read from step {first} on" in run["output"]
+    assert run["saved"]["cursor"] == found["other data alone"]["saved"]["cursor"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("model_type=modernbert", "architecture cannot be changed"),
+        ("vocab_size=1000", "the vocabulary is the shards'"),
+        ("hidden_size=100,num_attention_heads=3", "not a multiple"),
+        ("hidden_act=swishglu", "'swishglu'"),
+        ("num_hidden_layers=-1", "must be above 0"),
+        ("num_attention_heads=0", "must be above 0"),
+        ("hidden_size=abc", "hidden_size=abc"),
+        ("intermediate_size=1e99", "intermediate_size=1e99"),
+        ("max_position_embeddings=0", "must be above 0"),
+        ("nonsense=1", "no value 'nonsense'"),
+    ],
+)
+def test_impossible_overrides_are_one_line(found, text, words):
+    refused(found[f"overrides {text}"], words)
+
+
+@pytest.mark.parametrize("file", ["options.json", "metrics.jsonl", "final"])
+def test_a_full_disk_is_one_line_and_the_next_start_goes_on(found, file):
+    refused(found[f"full at {file}"], "No space left on device", "make room and run the same")
+    finished(found[f"room again at {file}"], 4)
+    assert not [name for name in found[f"full at {file}"]["files"] if name.endswith(".tmp")]
+
+
+def test_a_curve_that_cannot_be_drawn_is_drawn_later(found):
+    run = found["full at curves.png"]
+    finished(run, 4)
+    assert "curves.png: cannot be drawn (No space left on device)" in run["output"]
+    assert "curves.png" not in run["files"]
+    again = found["room again at curves.png"]
+    assert "this run is finished" in again["output"]
+    assert "curves.png" in again["files"]
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_a_final_model_is_loaded_in_fp32(found, stage):
+    finished(found[f"bf16 {stage}"], 2)
+    assert found[f"bf16 {stage}"]["dtype"] == "torch.float32"
+
+
+def test_another_tokenizer_than_the_shards_is_refused(found):
+    refused(found["another tokenizer"], "tokenizer.json: differs from what the manifest says")
+
+
+def test_a_stopped_run_leaves_a_model_where_it_is_asked_for(found):
+    run = found["stopped with a model"]
+    assert run["status"] == 0
+    assert run["final"] == {"step": 2, "finished": False}
+    assert "the model so far: " in run["output"]
+    finished(found["its end"], 4)
+
+
+def test_an_option_given_twice_is_refused(found):
+    refused(found["given twice"], "--masking is given 2 times")
+
+
+def test_intervals_beyond_the_end_are_said(found):
+    run = found["intervals"]
+    finished(run, 4)
+    assert "--eval-steps 500: the run has 4 steps" in run["output"]
+    assert "--save-steps 500: the run has 4 steps" in run["output"]
