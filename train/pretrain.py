@@ -107,9 +107,8 @@ def run_to_end(options: Options, ranks: Ranks) -> int:
     try:
         run = set_up(options, ranks)
         if run is not None:
-            with run.saver:
-                finished = train(run)
-            finish_run(run, finished)
+            with run:
+                finish_run(run, finished=train(run))
         return 0
     except WholewordError as error:
         return report_error(f"error: {error}")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from transformers import PreTrainedModel
 
@@ -71,6 +71,16 @@ class Run:
     def checkpoints(self) -> Path:
         """Where the run's checkpoints are."""
         return self.folder / run_folder.CHECKPOINTS
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let the last checkpoint come to its end, and others into the folder."""
+        with self.saver:
+            pass
+        if self.lock:
+            self.lock.close()
 
     def steps(self) -> Iterator[Step | None]:
         """This rank's steps that are left, and None behind the last one."""
