@@ -28,8 +28,9 @@ from train.evaluate.evaluation import (
     perplexity,
     token_frequencies,
 )
+from train.model.attention import gpu_capability
 from train.model.load import load_model
-from train.model.packed import can_pack, prepare_packed, prepare_padded
+from train.model.packed import prepare_packed, prepare_padded, why_padded
 from train.model.presets import check_name
 from train.model.vocabulary_check import Vocabulary, position_offset
 from train.report.progress import silence_libraries
@@ -163,7 +164,8 @@ def _load_for_shards(
     )
     model: Any = load_model(name, vocabulary, trust_remote_code=trust_remote_code)
     model.to(_device())
-    packed = model.device.type == "cpu" and can_pack(model)  # fp32 has no packed GPU kernel
+    where = model.device
+    packed = not why_padded(model, where.type, model.dtype, gpu_capability(where))
     (prepare_packed if packed else prepare_padded)(model)
     return model, packed
 

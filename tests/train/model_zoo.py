@@ -100,15 +100,16 @@ def make_pack(
     ids[0, :tokens] = rng.integers(5, VOCAB, tokens)
     positions[0, :tokens] = np.concatenate([np.arange(n) for n in [*lengths, 0]])
     positions[0, :tokens] += 0 if model is None else position_offset(model)
-    boundaries = np.cumsum([0, *lengths]).astype(np.int32)
-    covering, max_seqlen = cover_padding(boundaries, size)
+    room = np.zeros(len(lengths) + 2 + size // 128 + 1, np.int32)
+    room[: len(lengths) + 1] = np.cumsum([0, *lengths])
+    count, max_seqlen = cover_padding(room, len(lengths), size, max(lengths, default=0))
     masked = np.sort(rng.choice(tokens, -(-tokens // 5), replace=False)).astype(np.int64)
     return MicroBatch(
         input_ids=ids,
         position_ids=positions,
         token_type_ids=np.zeros_like(ids),
-        cu_seqlens=boundaries,
-        covering=covering,
+        cu_seqlens=room[: len(lengths) + 1],
+        covering=room[:count],
         max_seqlen=max_seqlen,
         attention_mask=None,
         positions=masked,

@@ -41,8 +41,8 @@ def main() -> None:
     with process_group() as ranks, torch.no_grad():
         before = peak()
         settings = {"train_batch_size": 2, "zero_optimization": {"stage": 3}}
-        model, packed = load_partitioned(
-            lambda: (make(config), True), make, settings, "fp32", ranks
+        model, why_padded = load_partitioned(
+            lambda: (make(config), "for a test"), make, settings, "fp32", ranks
         )
         grown = peak() - before
         held = sum(parameter.ds_tensor.numel() for parameter in model.parameters())
@@ -50,7 +50,7 @@ def main() -> None:
             same = torch.equal(model(ids).logits, make(config)(ids).logits)
             tied = model.get_input_embeddings().weight is model.get_output_embeddings().weight
         whole = parameter_count(model)
-    print(json.dumps({"rank": ranks.rank, "packed": packed, "same": same, "tied": tied,
+    print(json.dumps({"rank": ranks.rank, "why_padded": why_padded, "same": same, "tied": tied,
                       "held": held / whole, "grown": grown / (4 * whole)}))  # fmt: skip
 
 

@@ -107,7 +107,7 @@ def make_buffers(capacity: int, max_rows: int, pin: bool = False) -> Buffers:
         attention_mask=tokens[3],
         positions=tokens[4],
         labels=tokens[5],
-        cu_seqlens=empty(max_rows + 1, np.int32),
+        cu_seqlens=empty(max_rows + 1 + capacity // 128 + 1, np.int32),
         words=empty(capacity, np.int32),
         pair_labels=empty(max_rows, np.int64),
     )
@@ -171,10 +171,12 @@ class Collator:
             seed: of the masks.
             epoch: of the masks.
         """
-        masked, tokens = self._run(table, buffers, size, 0, masking, seed, epoch)
+        masked, tokens, boundaries, longest = self._run(
+            table, buffers, size, 0, masking, seed, epoch
+        )
         batch = self._batch(buffers, (1, size), len(table), masked, tokens)
         batch.cu_seqlens = buffers.cu_seqlens[: len(table) + 1]
-        batch.covering, batch.max_seqlen = cover_padding(batch.cu_seqlens, size)
+        batch.covering, batch.max_seqlen = buffers.cu_seqlens[:boundaries], longest
         return batch
 
     def pad(
@@ -192,7 +194,7 @@ class Collator:
         first token counts as real for attention, which else would have nothing to attend to.
         """
         size = max(1, len(table)) * width
-        masked, tokens = self._run(table, buffers, size, width, masking, seed, epoch)
+        masked, tokens, *_ = self._run(table, buffers, size, width, masking, seed, epoch)
         shape = (max(1, len(table)), width)
         batch = self._batch(buffers, shape, len(table), masked, tokens)
         batch.attention_mask = buffers.attention_mask[:size].reshape(shape)
@@ -207,7 +209,7 @@ class Collator:
         masking: Masking,
         seed: int,
         epoch: int,
-    ) -> tuple[int, int]:
+    ) -> tuple[int, int, int, int]:
         settings, runs = self._constants(masking, seed, epoch, stride)
         return collate_rows(
             table, settings, runs, self._random_ids, self._special, self._scratch, size, buffers
@@ -234,22 +236,34 @@ class Collator:
         )
 
 
-def cover_padding(cu_seqlens: np.ndarray, size: int) -> tuple[np.ndarray, int]:
-    """Row boundaries over all of `[1, size]`, int32, and a length that no row exceeds.
-
-    Args:
-        cu_seqlens: int32 `[rows + 1]`; what follows the last boundary is padding.
-        size: tokens of the pack.
-    """
-    used = int(cu_seqlens[-1])
-    longest = power_of_two(int(np.diff(cu_seqlens).max(initial=1)), 128)
-    added = [*range(used + longest, size, longest), size] if size > used else []
-    return np.concatenate([cu_seqlens, np.array(added, np.int32)]), longest
-
-
 def power_of_two(number: int, least: int) -> int:
     """The smallest power of two that is at least both; `least` is one."""
     return max(least, 1 << (number - 1).bit_length()) if number else least
+
+
+@kernel
+def cover_padding(cu_seqlens: np.ndarray, rows: int, size: int, longest: int) -> tuple[int, int]:
+    """Append boundaries over the padding of a pack: rows that are no longer than its own longest.
+
+    Args:
+        cu_seqlens: int32, the boundaries of `rows` rows, and room for the others behind them.
+        rows: how many rows there are.
+        size: tokens of the pack.
+        longest: tokens of the longest row.
+
+    Returns:
+        How many boundaries there are now, and a power of two from 128 on that no row exceeds.
+    """
+    most = 128
+    while most < longest:
+        most *= 2
+    count = rows + 1
+    end = cu_seqlens[rows]
+    while end < size:
+        end = min(end + most, size)
+        cu_seqlens[count] = end
+        count += 1
+    return count, most
 
 
 @kernel
@@ -336,7 +350,7 @@ def collate_rows(
     scratch: tuple[np.ndarray, ...],
     size: int,
     buffers: Buffers,
-) -> tuple[int, int]:
+) -> tuple[int, int, int, int]:
     """The fused kernel: gather, add special tokens, mask, number, pad.
 
     Args:
@@ -351,7 +365,8 @@ def collate_rows(
             not, token_type_ids in rows only if PAIRS is.
 
     Returns:
-        (number of chosen tokens, number of real tokens)
+        (number of chosen tokens, number of real tokens, and what `cover_padding` returns for a
+        pack; zeros if padded)
     """
     prefix, middle, suffix = special
     starts, planes, chosen = scratch
@@ -362,7 +377,7 @@ def collate_rows(
     stride = np.int64(settings[STRIDE])
     pad = np.int64(settings[PAD_ID])
     first_position = np.int64(settings[POSITION])
-    masked, word, tokens = 0, -1, 0
+    masked, word, tokens, longest = 0, -1, 0, 0
     end: Int = 0
     if stride == 0:
         cu_seqlens[0] = 0
@@ -389,6 +404,7 @@ def collate_rows(
             input_ids, positions[first:masked], labels[first:masked], row, planes, ids, settings
         )
         tokens += int(end - begin)
+        longest = max(longest, int(end - begin))
         if stride:
             attention_mask[begin:end] = 1
             attention_mask[end : begin + stride] = 0
@@ -401,4 +417,7 @@ def collate_rows(
     input_ids[end:size] = pad
     position_ids[end:size] = 0
     token_type_ids[end:size] = 0
-    return masked, tokens
+    if stride:
+        return masked, tokens, 0, 0
+    boundaries, most = cover_padding(cu_seqlens, len(table), size, longest)
+    return masked, tokens, boundaries, most

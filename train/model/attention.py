@@ -10,6 +10,8 @@ Attention dropout is not applied (no variable-length kernel has it); hidden drop
 
 from __future__ import annotations
 
+import functools
+import inspect
 import itertools
 from collections.abc import Iterator
 from typing import Any
@@ -63,17 +65,61 @@ def packed_attention(
     Returns:
         `[1, T, heads, head_dim]`, and None for the attention weights.
     """
-    if query.is_cuda and has_varlen_kernel(
-        query.dtype, query.shape[-1], torch.cuda.get_device_capability(query.device)
-    ):
+    if query.is_cuda and query.dtype != torch.float32:  # `why_no_kernel` was asked at set-up
         return _varlen(query, key, value, cu_seqlens, max_seqlen, scaling, sliding_window), None
     return _row_by_row(query, key, value, cu_seqlens, scaling, sliding_window), None
 
 
-def has_varlen_kernel(dtype: torch.dtype, head_dim: int, capability: tuple[int, int]) -> bool:
-    """Whether flash attention takes these states on a GPU of this compute capability."""
-    low = dtype in (torch.float16, torch.bfloat16)
-    return low and head_dim % 8 == 0 and head_dim <= 256 and capability >= (8, 0)
+def gpu_capability(device: torch.device) -> tuple[int, int]:
+    """A GPU's compute capability; (0, 0) of other devices."""
+    return torch.cuda.get_device_capability(device) if device.type == "cuda" else (0, 0)
+
+
+def why_no_kernel(
+    device: str, dtype: torch.dtype, capability: tuple[int, int], head_dim: int
+) -> str | None:
+    """Why rows cannot be packed on a device, in words; None where they can.
+
+    A CPU takes rows one after the other; a GPU needs flash attention of variable length, which
+    is there for half precision, on compute capability 8.0 (Ampere) and above.
+
+    Args:
+        device: torch's name of its type, such as "cpu" or "cuda".
+        dtype: of the attention's states.
+        capability: of `gpu_capability`.
+        head_dim: of the attention's states.
+    """
+    if device == "cpu":
+        return None
+    if device != "cuda":
+        return f"there is no attention of variable length on {device}"
+    if dtype not in (torch.float16, torch.bfloat16):
+        return "attention of variable length takes fp16 and bf16 only on a GPU"
+    if capability < (8, 0):
+        return (
+            "attention of variable length needs a GPU of compute capability 8.0, this one has "
+            f"{capability[0]}.{capability[1]}"
+        )
+    if head_dim % 8 or head_dim > 256:
+        return (
+            "attention of variable length needs heads of a multiple of 8, at most 256, this "
+            f"model's have {head_dim}"
+        )
+    if not _has_varlen_attn():
+        return "this build of torch has no attention of variable length"
+    return None
+
+
+@functools.cache
+def _has_varlen_attn() -> bool:
+    """Whether torch was built with flash attention and takes a window and a scale (2.11)."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return False
+    takes = inspect.signature(varlen_attn).parameters
+    built = torch.backends.cuda.is_flash_attention_available()
+    return built and {"scale", "window_size"} <= takes.keys()
 
 
 def _varlen(

@@ -18,6 +18,7 @@ from __future__ import annotations
 import functools
 import math
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,11 +42,31 @@ _PEAKS = {
 }
 _LARGEST_PRODUCT = 2048
 _PRODUCT_SECONDS = 0.3  # the longest that one may take
-_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+"""Torch's names of the precisions."""
+
+
+@dataclass
+class PeakRate:
+    """The FLOP/s that a device can do at best."""
+
+    flops: float
+    """A second."""
+    measured: bool
+    """Whether it was measured here; else it is the vendor's word."""
+
+    def share(self, rate: float) -> float:
+        """Which part of the peak a rate of FLOP/s is.
+
+        What was measured on a busy machine is too low: a higher rate is the peak from then on.
+        """
+        if self.measured:
+            self.flops = max(self.flops, rate)
+        return rate / self.flops
 
 
 @functools.cache
-def peak_flops(device: torch.device, precision: str) -> float:
+def peak_rate(device: torch.device, precision: str) -> PeakRate:
     """The FLOP/s that the device can do at best.
 
     A GPU's come from its data sheet. What is in no table (every CPU) is measured, once a process:
@@ -59,8 +80,8 @@ def peak_flops(device: torch.device, precision: str) -> float:
         name = torch.cuda.get_device_name(device)
         for part, peaks in _PEAKS.items():
             if part in name:
-                return peaks[precision]
-    return _measured_peak(device, _DTYPES[precision])
+                return PeakRate(peaks[precision], measured=False)
+    return PeakRate(_measured_peak(device, DTYPES[precision]), measured=True)
 
 
 def _measured_peak(device: torch.device, dtype: torch.dtype) -> float:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from train.model.attention import PACKED, register
+from train.model.attention import PACKED, register, why_no_kernel
 from train.model.vocabulary_check import position_offset
 
 
@@ -79,6 +79,29 @@ def attention_dropout(model: PreTrainedModel) -> float:
     """The attention dropout that the configuration asks for, by whichever name."""
     names = ("attention_probs_dropout_prob", "attention_dropout")
     return float(next((getattr(model.config, n) for n in names if hasattr(model.config, n)), 0.0))
+
+
+def why_padded(
+    model: PreTrainedModel, device: str, dtype: torch.dtype, capability: tuple[int, int]
+) -> str | None:
+    """Why a model takes padded batches where it is to run, in words; None where it takes packs.
+
+    Args:
+        model: on any device, in any precision; it stays as it is.
+        device: torch's name of the type of device that it will run on.
+        dtype: that it will compute in.
+        capability: of that device, by `attention.gpu_capability`; the lowest of all ranks.
+    """
+    if reason := why_no_kernel(device, dtype, capability, _head_dim(model)):
+        return reason
+    return None if can_pack(model) else "this model's attention does not keep packed rows apart"
+
+
+def _head_dim(model: PreTrainedModel) -> int:
+    """The size of an attention head; 0, which every kernel takes, where no name is known."""
+    config = model.config
+    heads = getattr(config, "num_attention_heads", 0)
+    return getattr(config, "head_dim", None) or (config.hidden_size // heads if heads else 0)
 
 
 def can_pack(model: PreTrainedModel) -> bool:

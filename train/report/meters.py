@@ -11,7 +11,7 @@ from torch import Tensor
 from train.data.collate import MicroBatch
 from train.engine.process_group import Ranks
 from train.engine.totals import StepTotals
-from train.model.flops import FlopCounter
+from train.model.flops import FlopCounter, PeakRate
 from train.model.forward import LossSums
 
 
@@ -32,7 +32,7 @@ class TrainingMeter:
     steps: int
     """How many there were."""
 
-    def __init__(self, ranks: Ranks, flops: FlopCounter, peak: float) -> None:
+    def __init__(self, ranks: Ranks, flops: FlopCounter, peak: PeakRate) -> None:
         self._ranks = ranks
         self._flops_of = flops
         self._peak = peak
@@ -85,7 +85,7 @@ class TrainingMeter:
             "accuracy": correct / max(self._masked, 1.0),
             "tokens_per_second": self._tokens / seconds,
             "samples_per_second": self._rows / seconds,
-            "mfu": flops / seconds / (self._peak * ranks.world_size),
+            "mfu": self._peak.share(flops / seconds / ranks.world_size),
             "data_wait": waited / seconds / ranks.world_size,
             "memory_bytes": float(memory_bytes(ranks.device)),
         }

@@ -1,5 +1,6 @@
 """Set a run up from its options: data, model, engine, and where to begin."""
 
+import contextlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from train.data.windows import Cursor, LoaderOptions
 from train.engine.checkpoint import RunProgress, Saver
 from train.engine.config import EnginePlan, detect_hardware, make_engine_plan, read_config
 from train.engine.health import HealthMonitor
-from train.engine.keys import check_keys
+from train.engine.keys import check_keys, readable_builds
 from train.engine.memory import keep_freed_memory
 from train.engine.optimizer import enable_checkpointing
 from train.engine.partition import load_partitioned
@@ -23,10 +24,11 @@ from train.engine.process_group import Ranks
 from train.engine.schedules import Schedule
 from train.engine.start import start_engine
 from train.engine.weights import parameter_count
+from train.model.attention import gpu_capability
 from train.model.dropout import use_fast_dropout
-from train.model.flops import FlopCounter, peak_flops
+from train.model.flops import DTYPES, FlopCounter, peak_rate
 from train.model.load import load_model, new_model
-from train.model.packed import attention_dropout, can_pack, prepare_packed, prepare_padded
+from train.model.packed import attention_dropout, prepare_packed, prepare_padded, why_padded
 from train.model.presets import check_name
 from train.model.vocabulary_check import Vocabulary, position_offset
 from train.options import Options, parse_overrides
@@ -58,16 +60,21 @@ def set_up(options: Options, ranks: Ranks) -> Run | None:
     locks: list[IO[str]] = []  # of rank 0; it ends with the process
 
     def is_finished() -> bool:
-        locks.append(run_folder.claim(folder))
-        return run_folder.check_unchanged(folder, settings, options)
+        with contextlib.ExitStack() as stack:
+            lock = stack.enter_context(run_folder.claim(folder))
+            if run_folder.check_unchanged(folder, settings, options):
+                return True
+            locks.append(lock)
+            stack.pop_all()
+        return False
 
     if ranks.on_first(is_finished):
         if ranks.first:
             say_finished(folder)
         return None
     found, lines = find_checkpoint(options, settings, ranks)
-    model, packed = make_model(options, plan, dataset.manifest, ranks)
-    loader = loader_options(options, plan, dataset.manifest, ranks, model, packed)
+    model, padding = make_model(options, plan, dataset.manifest, ranks)
+    loader = loader_options(options, plan, dataset.manifest, ranks, model, packed=not padding)
     steps = options.optimization.max_steps
     if not steps:
         steps = count_steps(dataset, loader, options.optimization.num_train_epochs)
@@ -78,7 +85,7 @@ def set_up(options: Options, ranks: Ranks) -> Run | None:
     for line in lines:
         console.say(line)
     shape = (steps, dataset.manifest.max_length)
-    _announce(console, options, plan, ranks, model, packed, shape, validation is not None)
+    _announce(console, options, plan, ranks, model, padding, shape, validation is not None)
     engine = start_engine(model, plan, options)
     stop = StopRequest()
     run = Run(
@@ -96,7 +103,7 @@ def set_up(options: Options, ranks: Ranks) -> Run | None:
         saver=Saver(folder / run_folder.CHECKPOINTS, options.run.save_total_limit, ranks),
         console=console,
         validator=Validator(validation, dataset, loader, model, ranks) if validation else None,
-        meter=TrainingMeter(ranks, FlopCounter(model), peak_flops(ranks.device, plan.precision)),
+        meter=TrainingMeter(ranks, FlopCounter(model), peak_rate(ranks.device, plan.precision)),
         health=HealthMonitor(engine),
         clock=Clock(options.run),
         stop=stop,
@@ -165,16 +172,19 @@ def loader_options(
 
 def make_model(
     options: Options, plan: EnginePlan, manifest: Manifest, ranks: Ranks
-) -> tuple[PreTrainedModel, bool]:
-    """Load or create the model, and prepare it for packs where it keeps rows apart.
+) -> tuple[PreTrainedModel, str | None]:
+    """Load or create the model, and prepare it for packs where they can be.
 
     Returns:
-        The model, partitioned in ZeRO-3 and else in fp32 on the CPU, and whether it takes packs.
+        The model, partitioned in ZeRO-3 and else in fp32 on the CPU, and why it takes padded
+        batches: None where it takes packs.
     """
     pairs = options.data.sentence_order or options.data.next_sentence
     remote = options.model.trust_remote_code
 
-    def load() -> tuple[PreTrainedModel, bool]:
+    capability = min(ranks.gather(gpu_capability(ranks.device)))
+
+    def load() -> tuple[PreTrainedModel, str | None]:
         vocabulary = Vocabulary(
             folder=Path(options.data.data) / "tokenizer",
             size=manifest.tokenizer.vocab_size,
@@ -189,21 +199,22 @@ def make_model(
             pairs=pairs,
             trust_remote_code=remote,
         )
-        return model, can_pack(model)
+        return model, why_padded(model, ranks.device.type, DTYPES[plan.precision], capability)
 
     def make(config: PretrainedConfig) -> PreTrainedModel:
         return new_model(config, pairs, options.model.model)
 
     if plan.stage == 3 and not remote:  # a configuration's foreign class cannot be sent
-        model, packed = load_partitioned(load, make, plan.config, plan.precision, ranks)
+        with readable_builds(options.run.deepspeed):
+            model, padding = load_partitioned(load, make, plan.config, plan.precision, ranks)
     else:
-        model, packed = load()
-    (prepare_packed if packed else prepare_padded)(model)
+        model, padding = load()
+    (prepare_padded if padding else prepare_packed)(model)
     if ranks.device.type == "cpu":
         use_fast_dropout(model)
     if options.optimization.gradient_checkpointing:
         enable_checkpointing(model, options.model.model)
-    return model, packed
+    return model, padding
 
 
 def make_schedule(plan: EnginePlan, options: Options, total_steps: int) -> Schedule:
@@ -235,7 +246,7 @@ def _announce(
     plan: EnginePlan,
     ranks: Ranks,
     model: PreTrainedModel,
-    packed: bool,
+    padding: str | None,
     shape: tuple[int, int],
     validated: bool,
 ) -> None:
@@ -254,11 +265,8 @@ def _announce(
         console.say("changed: DeepSpeed's shared-memory operator -> gloo: it has to be compiled")
     for line in _warnings(options, steps, validated):
         console.say(line)
-    if not packed:
-        console.say(
-            "changed: packs -> padded batches: this model's attention does not keep packed rows "
-            "apart"
-        )
+    if padding:
+        console.say(f"changed: packs -> padded batches: {padding}")
     elif attention_dropout(model):
         console.say(
             f"changed: attention dropout {attention_dropout(model)} -> 0: packed attention has none"
