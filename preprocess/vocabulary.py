@@ -109,8 +109,8 @@ def _train_twice(
 ) -> dict[str, int]:
     """The vocabulary, the same in every run.
 
-    The library numbers the pieces `##c` in an order that changes from run to run, and breaks ties by
-    number. So a first pass finds them, and the second is given them in order.
+    The library numbers the pieces `##c` in an order that changes from run to run, and breaks ties
+    by number. So a first pass finds them, and the second is given them in order.
     """
 
     def train(entries: int, first_entries: list[str | AddedToken]) -> dict[str, int]:

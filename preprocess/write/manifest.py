@@ -6,10 +6,10 @@ the same bytes. The schema is checked when it is read, because the file may come
 
 import json
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from preprocess.errors import WholewordError
 from preprocess.files import write_json
@@ -29,7 +29,7 @@ def _inside(path: str) -> str:
 
 FileName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 Count = Annotated[int, Field(ge=0)]
-Id = Annotated[int, Field(ge=0)]
+Id = Annotated[int, Field(ge=0, lt=1 << 32)]
 
 
 class _Entry(BaseModel):
@@ -51,6 +51,18 @@ class TokenizerEntry(_Entry):
     suffix: tuple[Id, ...]
     files: dict[FileName, str] = {}
     """xxh3-128 of each file of the copy in `tokenizer/`."""
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        around = (*self.special_ids, *self.prefix, *self.middle, *self.suffix)
+        highest = max(self.mask_id, self.pad_id, self.unk_id or 0, *around, 0)
+        if highest >= self.vocab_size:
+            raise ValueError(f"the special id {highest} is not below vocab_size {self.vocab_size}")
+        if self.mask_id == self.pad_id:
+            raise ValueError("the mask and the padding token are the same")
+        if len(set(self.special_ids)) >= self.vocab_size:
+            raise ValueError("every id is special")
+        return self
 
 
 class SegmenterEntry(_Entry):
@@ -95,6 +107,18 @@ class PartEntry(_Entry):
     """Number of rows by length, in classes named by their lowest length."""
     shards: tuple[ShardEntry, ...]
 
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        for figure in ("rows", "tokens", "words"):
+            total = sum(getattr(shard, figure) for shard in self.shards)
+            if total != getattr(self, figure):
+                raise ValueError(f"its {figure} are not the sum of its shards'")
+        if not self.rows <= self.words <= self.tokens:
+            raise ValueError("it has fewer tokens than words, or fewer words than rows")
+        if len({shard.file for shard in self.shards}) != len(self.shards):
+            raise ValueError("it lists a shard twice")
+        return self
+
 
 class Manifest(_Entry):
     """All of `manifest.json`."""
@@ -112,6 +136,16 @@ class Manifest(_Entry):
     counts: dict[str, Count]
     """What was dropped or repaired, by reason."""
     parts: dict[Part, PartEntry]
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        for name, part in self.parts.items():
+            foreign = [s.file for s in part.shards if PurePosixPath(s.file).parts[0] != name]
+            if foreign:
+                raise ValueError(f"{foreign[0]} is listed in the {name} part")
+        if self.max_row_tokens < 1:
+            raise ValueError("max_length leaves no room for text")
+        return self
 
     @property
     def id_dtype(self) -> np.dtype:
@@ -151,8 +185,9 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest.model_validate(unseal(value) if isinstance(value, dict) else value)
     except ValidationError as error:
         first = error.errors()[0]
+        cause = first["msg"].removeprefix("Value error, ")
         place = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise WholewordError(f"{path}: {place}: {first['msg']}; build the shards again") from error
+        raise WholewordError(f"{path}: {place}: {cause}; build the shards again") from error
     except (ValueError, RecursionError) as error:
         raise WholewordError(f"{path}: cannot be used ({error}); build the shards again") from error
 

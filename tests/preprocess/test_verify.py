@@ -198,5 +198,8 @@ def test_totals_that_do_not_add_up_are_found(dataset: Path) -> None:
     wrong = manifest.parts["train"].model_copy(update={"tokens": 1})
     parts = {**manifest.parts, "train": wrong}
     write_manifest(dataset, manifest.model_copy(update={"parts": parts}))
-    with pytest.raises(WholewordError, match=r"manifest.json: its tokens of train do not add up"):
+    with pytest.raises(
+        WholewordError,
+        match=r"manifest.json: parts.train: its tokens are not the sum of its shards'",
+    ):
         list(verify_dataset(dataset))

@@ -90,6 +90,8 @@ class ShardDataset:
         self._first_rows = np.concatenate([[0], np.cumsum(self._index.rows, dtype=np.int64)])
         if len(self.lengths) != entry.rows or self._first_rows[-1] != entry.rows:
             raise WholewordError(f"{self._index_path}: not of these shards; {_BUILD}")
+        self._check_index()
+        self._vocab_size = self.manifest.tokenizer.vocab_size
         self._schema = shard_schema(self.manifest.id_dtype)
         self._maps: dict[int, pa.Buffer] = {}
         self._checked = np.zeros(self.batches, np.bool_)
@@ -168,6 +170,27 @@ class ShardDataset:
             cause = os.strerror(number) if number else error
             raise WholewordError(f"{path}: cannot be read ({cause}); {remedy}") from error
 
+    def _check_index(self) -> None:
+        """Refuse an index with a right checksum that makes no sense of these shards."""
+        index, shards = self._index, self._shards
+        sizes = np.array([shard.bytes for shard in shards], np.int64)
+        rows = np.array([shard.rows for shard in shards], np.int64)
+        inside = bool(np.all((index.shard >= 0) & (index.shard < len(shards))))
+        right = (
+            inside
+            and bool(np.all((index.rows > 0) & (index.offset >= 0) & (index.bytes > 0)))
+            and bool(np.all(index.bytes <= sizes[index.shard] - index.offset))
+            and not _overlap(index)
+            and np.array_equal(
+                np.bincount(index.shard, index.rows, minlength=len(shards)).astype(np.int64), rows
+            )
+            and int(self.lengths.min(initial=1)) >= 1
+            and int(self.lengths.max(initial=1)) <= self.manifest.max_row_tokens
+            and int(self.lengths.sum(dtype=np.int64)) == sum(shard.tokens for shard in shards)
+        )
+        if not right:
+            raise WholewordError(f"{self._index_path}: makes no sense of these shards; {_BUILD}")
+
     def _shard_path(self, shard: int) -> Path:
         return self.folder / self._shards[shard].file
 
@@ -213,21 +236,46 @@ class ShardDataset:
             raise WholewordError(
                 f"{path}: record batch at byte {offset} is damaged or of another build; {_BUILD}"
             )
-        record_batch = open_batch(data, offset, size, self._schema)
-        if not self._is_as_indexed(batch, record_batch):
+        try:
+            record_batch = open_batch(data, offset, size, self._schema)
+            well_formed = self._is_as_indexed(batch, record_batch)
+        except (OSError, pa.ArrowInvalid):
+            well_formed = False
+        if not well_formed:
             raise WholewordError(f"{path}: record batch at byte {offset} is malformed; {_BUILD}")
         self._checked[batch] = True
         return record_batch
 
     def _is_as_indexed(self, batch: int, record_batch: pa.RecordBatch) -> bool:
-        """Whether the kernels, which check nothing, may read the batch."""
-        try:
-            record_batch.validate(full=True)
-        except pa.ArrowInvalid:
-            return False
+        """Whether the kernels, which check nothing, may read the batch.
+
+        Raises:
+            pa.ArrowInvalid: its own offsets and sizes contradict each other.
+        """
+        record_batch.validate(full=True)
         begin, end = self._first_rows[batch : batch + 2]
-        return record_batch.num_rows == end - begin and all(
-            column.null_count == 0
-            and np.array_equal(np.diff(column.offsets.to_numpy()), self.lengths[begin:end])
-            for column in record_batch.columns[:3]
+        lengths = self.lengths[begin:end]
+        return (
+            record_batch.num_rows == end - begin
+            and all(
+                column.null_count == 0
+                and np.array_equal(np.diff(column.offsets.to_numpy()), lengths)
+                for column in record_batch.columns[:3]
+            )
+            and int(record_batch.column(0).flatten().to_numpy().max()) < self._vocab_size
+            and _all_first_set(record_batch.column(1))
         )
+
+
+def _overlap(index: ShardIndex) -> bool:
+    """Whether two record batches of one shard share a byte."""
+    order = np.lexsort((index.offset, index.shard))
+    shard, begin, size = index.shard[order], index.offset[order], index.bytes[order]
+    return bool(np.any((shard[1:] == shard[:-1]) & (begin[1:] < begin[:-1] + size[:-1])))
+
+
+def _all_first_set(column: pa.ListArray) -> bool:
+    """Whether the first flag of every list is set."""
+    first = column.offsets.to_numpy()[:-1].astype(np.int64) + column.values.offset
+    bits = np.frombuffer(column.values.buffers()[1], np.uint8)
+    return bool(np.all(bits[first >> 3] >> (first & 7) & 1))

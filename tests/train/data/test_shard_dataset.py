@@ -195,7 +195,7 @@ def test_wide_ids(tmp_path):
 
 
 def test_opening_holds_only_lengths(tmp_path):
-    """Two million rows of one shard that is not there but for its size: opened from the index."""
+    """Two million rows of one shard under many names: opened from the index."""
     make_shards(tmp_path, ShardSpec(rows=(4096,), lengths=(1,)))
     index = read_index(tmp_path / "train/index.arrow")
     row = {
@@ -206,14 +206,17 @@ def test_opening_holds_only_lengths(tmp_path):
         "xxh3_64": int(index.xxh3_64[0]),
         "lengths": index.lengths,
     }
-    table = pa.Table.from_pylist([row] * 500, schema=INDEX_SCHEMA)
+    table = pa.Table.from_pylist([row | {"shard": n} for n in range(500)], schema=INDEX_SCHEMA)
     digest = write_index(tmp_path / "train/index.arrow", [table])
     manifest = read_manifest(tmp_path)
     entry = manifest.parts["train"]
-    shards = entry.shards * 500  # one file, named 500 times
-    entry = entry.model_copy(
-        update={"rows": 500 * 4096, "index_xxh3_128": digest, "shards": shards}
-    )
+    shards = []  # one file under 500 names
+    for number in range(500):
+        name = f"train/copy-{number}.arrow"
+        (tmp_path / name).hardlink_to(tmp_path / entry.shards[0].file)
+        shards.append(entry.shards[0].model_copy(update={"file": name}))
+    totals = {name: 500 * getattr(entry, name) for name in ("rows", "tokens", "words")}
+    entry = entry.model_copy(update=totals | {"index_xxh3_128": digest, "shards": tuple(shards)})
     write_manifest(
         tmp_path, manifest.model_copy(update={"parts": {**manifest.parts, "train": entry}})
     )
