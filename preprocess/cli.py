@@ -138,7 +138,7 @@ def verify(
         for name in verify_dataset(data):
             files += 1
             status.update(f"verifying {name}")
-    console.print(f"[green]{data}: {files} files are right[/]")
+    console.print(f"[green]{data}: all {files} files match the manifest[/]")
 
 
 @app.command()

@@ -49,7 +49,7 @@ def run_command(command: Callable[[], None]) -> None:
 
 def _end_interrupted() -> NoReturn:
     """Say it and end at once: the interpreter's own end would take a kernel from under a thread."""
-    fail("interrupted; what is finished is kept, the same command goes on from there")
+    fail("interrupted; what is finished is kept, and the same command continues from there")
     with contextlib.suppress(OSError):
         sys.stdout.flush()
     os._exit(EXIT_INTERRUPTED)

@@ -17,7 +17,7 @@ from preprocess.write.shards import INDEX_SCHEMA, scan_shard, shard_schema, writ
 
 
 def verify_dataset(folder: Path) -> Iterator[str]:
-    """Check every file of a dataset; yields the name of each that is right.
+    """Check every file of a dataset; yields the name of each one that matches.
 
     Raises:
         WholewordError: at the first file that is wrong, naming it and what is wrong.

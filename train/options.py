@@ -185,7 +185,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Options:
-    """Everything the command line says; `given` names what it says in so many words."""
+    """Everything the command line says; `given` names the options that it spells out."""
 
     model: ModelOptions
     data: DataOptions

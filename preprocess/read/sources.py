@@ -113,7 +113,7 @@ def _describe(path: str, part: Part) -> InputFile:
     try:
         status = Path(path).stat()
         path.encode()
-        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, for ever
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe could wait without end
             raise WholewordError(f"{path}: not a regular file; write the text to one")
         Path(path).open("rb").close()
     except OSError as error:

@@ -25,7 +25,7 @@ from preprocess.write.shards import shard_name
 
 
 def run_build(plan: BuildPlan) -> Iterator[TaskProgress | Manifest]:
-    """Run the tasks that have no report yet, then finish; yields progress, at last the manifest.
+    """Run the tasks that have no report yet, then finish; yields progress, then the manifest.
 
     Raises:
         WholewordError: another build is at work here, the input cannot be read, the output cannot

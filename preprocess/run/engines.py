@@ -201,7 +201,7 @@ def _work(
 
 
 def _end_with_parent() -> None:
-    """A worker whose parent was killed must not go on writing into the folder of a new build."""
+    """A worker whose parent was killed must not keep writing into the folder of a new build."""
     parent = mp.parent_process()
     assert parent is not None
     parent.join()

@@ -143,7 +143,7 @@ def is_finished(output: Path, identity: dict[str, Any]) -> bool:
         changed = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
         raise WholewordError(
             f"{output}: holds shards built with other {', '.join(changed)}; name another --output, "
-            "or build anew with --overwrite"
+            "or rebuild it with --overwrite"
         )
     return (output / FILE).exists()
 

@@ -66,7 +66,7 @@ class TaskRun:
         self._auditor = Auditor(spec.encoder, spec.audit)
 
     def __call__(self, task: Task) -> Iterator[TaskProgress | TaskReport]:
-        """Write the task's shards; yields progress, at last the report."""
+        """Write the task's shards; yields progress, then the report."""
         with writing(Path(self._spec.output)):
             yield from self._run(task)
 

@@ -167,7 +167,7 @@ def test_shards_of_other_options_are_refused_and_overwritten(tmp_path: Path, tex
 
 def test_verify(built: Built, tmp_path: Path) -> None:
     shutil.copytree(built[0], tmp_path / "shards")
-    assert "files are right" in invoke("verify", "--data", tmp_path / "shards").output
+    assert "files match the manifest" in invoke("verify", "--data", tmp_path / "shards").output
     shard = next((tmp_path / "shards" / "train").glob("data-*"))
     shard.write_bytes(shard.read_bytes()[:-1])
     for arguments in ([], ["--reindex"]):

@@ -8,8 +8,8 @@ rank, a resume or a prefetch depth changes neither the rows of a step nor their 
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,22 @@ from train.data.windows import Assembler, Cursor, LoaderOptions, Pack
 Item = TypeVar("Item")
 
 
+class BufferUse:
+    """Who still reads a step's buffers, so that they are not written too early."""
+
+    def __init__(self) -> None:
+        self._event: Any = None
+
+    def until(self, event: Any) -> None:
+        """The buffers are read until `event.synchronize()` returns; None: no longer."""
+        self._event = event
+
+    def wait(self) -> None:
+        """Wait until nobody reads them."""
+        if self._event is not None:
+            self._event.synchronize()
+
+
 @dataclass(frozen=True)
 class Step:
     """One optimizer step's share of one rank."""
@@ -36,6 +52,8 @@ class Step:
     """`accumulation_at(number)` of them."""
     cursor: Cursor
     """Where the next step starts."""
+    use: BufferUse = field(default_factory=BufferUse)
+    """Of the micro-batches' buffers: a GPU copies from them after its step was queued."""
 
 
 class Loader:
@@ -62,8 +80,8 @@ class Loader:
         Steps run on across epochs. Only the last step of a run does not begin another epoch: what
         it lacks is filled up with empty packs.
 
-        A step's arrays are valid until the step after the next one is asked for; then their
-        buffers are written again. Closing the iterator ends its thread; an error in the thread is
+        A step's arrays are valid until the step after the next one is asked for; then, and when
+        nobody reads them any more (`Step.use`), their buffers are written again. Closing the iterator ends its thread; an error in the thread is
         raised where the step would have come.
 
         Args:
@@ -77,12 +95,16 @@ class Loader:
             [self._assembler.buffers() for _ in range(options.accumulation)] for _ in range(sets)
         ]
 
+        uses = [BufferUse() for _ in range(sets)]
+
         def make() -> Iterator[Step]:
             packs = self._packs(start)
             for number in range(first_step, total_steps):
                 masking = options.masking_at(number, total_steps)
                 is_last = number == total_steps - 1
-                yield self._step(packs, number, is_last, masking, buffers[number % sets])
+                uses[number % sets].wait()
+                made = self._step(packs, number, is_last, masking, buffers[number % sets])
+                yield replace(made, use=uses[number % sets])
 
         return prefetched(make, options.prefetch)
 

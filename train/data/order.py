@@ -14,7 +14,7 @@ BATCHES, ROWS, PACKS = range(3)
 
 
 def raw_numbers(count: int, seed: int, epoch: int, purpose: int, window: int = 0) -> np.ndarray:
-    """uint64 `[count]` from Philox4x64, whose raw stream numpy keeps the same for ever."""
+    """uint64 `[count]` from Philox4x64, whose raw stream numpy guarantees to keep."""
     key = np.array([seed & 0xFFFFFFFFFFFFFFFF, epoch], np.uint64)
     counter = np.array([0, 0, window, purpose], np.uint64)
     return np.random.Philox(key=key, counter=counter).random_raw(count)
