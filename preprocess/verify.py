@@ -11,6 +11,7 @@ import xxhash
 from preprocess.errors import WholewordError
 from preprocess.format import BATCH_ROWS
 from preprocess.run.state import writing
+from preprocess.truncation import report_truncation
 from preprocess.write.hugging_face import dataset_files
 from preprocess.write.manifest import Manifest, PartEntry, ShardEntry, read_manifest, write_manifest
 from preprocess.write.shards import INDEX_SCHEMA, scan_shard, shard_schema, write_index
@@ -23,6 +24,7 @@ def verify_dataset(folder: Path) -> Iterator[str]:
         WholewordError: at the first file that is wrong, naming it and what is wrong.
     """
     manifest = read_manifest(folder)
+    report_truncation(folder)
     for name, part in manifest.parts.items():
         tables = []
         for number, shard in enumerate(part.shards):

@@ -15,7 +15,16 @@ STAGES = {
     "train": ("data", "model", "engine", "evaluate", "report", "run"),
 }
 BASE = {
-    "preprocess": {"cache", "console", "errors", "files", "format", "kernels", "options"},
+    "preprocess": {
+        "cache",
+        "console",
+        "errors",
+        "files",
+        "format",
+        "kernels",
+        "options",
+        "truncation",
+    },
     "train": {"options"},
 }
 # Stages that do not see each other although one stands before the other.

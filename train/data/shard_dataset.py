@@ -16,6 +16,7 @@ import pyarrow as pa
 import xxhash
 
 from preprocess.errors import WholewordError
+from preprocess.truncation import report_truncation
 from preprocess.write.manifest import Manifest, read_manifest
 from preprocess.write.shards import ShardIndex, open_batch, read_index, shard_schema
 
@@ -95,6 +96,7 @@ class ShardDataset:
         self._schema = shard_schema(self.manifest.id_dtype)
         self._maps: dict[int, pa.Buffer] = {}
         self._checked = np.zeros(self.batches, np.bool_)
+        report_truncation(self.folder)
         self._check_sizes()
         if check_shards == "full":
             for batch in range(self.batches):
