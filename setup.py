@@ -12,7 +12,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["preprocess*", "train*"]),
     install_requires=[
-        "torch>=2.10",
+        "torch>=2.11",  # varlen_attn has taken a scale and a window since then
         "transformers>=5.0,<6",
         "deepspeed>=0.19,<0.20",
         "datasets>=4.0",

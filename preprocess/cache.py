@@ -1,5 +1,6 @@
 """Where derived data is kept: compiled kernels, tables, jieba's dictionary."""
 
+import functools
 import os
 import stat
 import tempfile
@@ -7,17 +8,17 @@ from pathlib import Path
 
 
 def cache_folder(name: str) -> Path:
-    """A writable folder for derived data, made if need be.
+    """A writable folder for derived data, created if need be.
 
     It is `$WHOLEWORD_CACHE/name`, else `$XDG_CACHE_HOME/wholeword/name`, else
     `~/.cache/wholeword/name`; where that cannot be written, a folder of this user's alone under the
-    temporary directory. What is in it is run (numba's index is a pickle, jieba's cache is
-    marshalled), so in the temporary directory, where anybody may make folders, its parents are
+    temporary directory. Its content is executed (numba's index is a pickle, jieba's cache is
+    marshalled), so in the temporary directory, where anyone may create folders, the parent is
     checked too.
     """
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
     preferred = Path(os.environ.get("WHOLEWORD_CACHE") or Path(home) / "wholeword") / name
-    if _make(preferred) and _is_ours(preferred):
+    if is_usable(preferred):
         return preferred
     parent = Path(tempfile.gettempdir()) / f"wholeword-{os.getuid()}"
     if (
@@ -27,6 +28,19 @@ def cache_folder(name: str) -> Path:
         and _is_private(parent / name)
     ):
         return parent / name
+    folder = _new_folder() / name
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def is_usable(folder: Path) -> bool:
+    """Whether the folder, created if need be, is this user's and can be written."""
+    return _make(folder) and _is_ours(folder)
+
+
+@functools.cache
+def _new_folder() -> Path:
+    """A folder that nobody else can have prepared; one per process."""
     return Path(tempfile.mkdtemp(prefix="wholeword-"))
 
 

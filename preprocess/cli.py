@@ -26,7 +26,7 @@ from preprocess.write.manifest import Manifest, read_manifest
 
 SAMPLE = "samples/zh"
 NOT_UTF8 = 0.1
-"""Share of a file's documents from which on they are hardly UTF-8 with a few torn characters."""
+"""Share of invalid documents above which a file is hardly UTF-8 with a few damaged characters."""
 _MAX_DIGITS = 18
 SAMPLE_TOKENIZER = "samples/tokenizer"
 PROCESSORS = (
@@ -181,7 +181,7 @@ def _build(options: BuildOptions, overwrite: bool, as_json: bool) -> None:
         state.remove_build(plan.output)
     if state.is_finished(plan.output, identity(plan)):
         manifest = read_manifest(plan.output)
-        _report(manifest, plan.output, "finished before, with the same options", as_json)
+        _report(manifest, plan.output, "already built with the same options", as_json)
         return
     if not as_json:
         _announce(plan)
@@ -216,7 +216,7 @@ def _parse_size(text: str) -> int | None:
     number = text.rstrip("BbiIkKmMgG")
     factor = units.get(text[len(number) :].upper())
     if factor is None or not number.isdecimal() or len(number) > _MAX_DIGITS:
-        raise WholewordError(f"--split-size {text}: not a size; write auto, or such as 64MiB")
+        raise WholewordError(f"--split-size {text}: not a size; use auto, or a size such as 64MiB")
     return int(number) * factor
 
 
@@ -229,13 +229,13 @@ def _announce(plan: BuildPlan) -> None:
         f"workers: {workers}; words: [bold]{segmenter}[/]{chosen}; encoder: [bold]{plan.encoder}[/]"
     )
     if not kernels.are_compiled():
-        console.print("the first build compiles its kernels, which takes half a minute once")
+        console.print("the first build compiles its kernels, which takes half a minute, once")
     if plan.encoder_reason:
         console.print(f"[yellow]the compiled encoder cannot be used: {plan.encoder_reason}[/]")
 
 
 def _run(plan: BuildPlan, quiet: bool) -> tuple[Manifest, Counter[str], dict[str, list[int]]]:
-    """Build; the manifest, what was audited, and each file's documents: all, and not UTF-8."""
+    """Build; the manifest, the audit's counts, and by file its documents, all and not UTF-8."""
     audit: Counter[str] = Counter()
     encodings: dict[str, list[int]] = {}
     bar = Progress(
@@ -267,18 +267,18 @@ def _run(plan: BuildPlan, quiet: bool) -> tuple[Manifest, Counter[str], dict[str
 
 def _warn_of_tokenizers(patterns: tuple[str, ...]) -> None:
     for path in tokenizer_files(patterns):
-        warn(f"{path}: left out, for it is a tokenizer's; if it is text, name it with --input")
+        warn(f"{path}: left out as a tokenizer's vocabulary; if it is text, name it with --input")
 
 
 def _warn_of_encodings(encodings: dict[str, list[int]]) -> None:
-    """Name the files that are hardly UTF-8: GBK text shows up nowhere else but as odd counts."""
+    """Name the files that are hardly UTF-8: otherwise GBK text shows only as odd counts."""
     for path, (documents, invalid) in sorted(encodings.items()):
         if invalid > NOT_UTF8 * documents:
             warn(
                 f"{path}: {invalid / documents:.0%} of its documents are not UTF-8, and what was "
-                "replaced in them is lost; if it is in another encoding, convert it, such as with "
-                f"`iconv -f GB18030 -t UTF-8 {shlex.quote(path)} > utf8.txt`, and build again with "
-                "--overwrite"
+                "replaced in them is lost; if it is in another encoding, convert it, for example "
+                f"with `iconv -f GB18030 -t UTF-8 {shlex.quote(path)} > utf8.txt`, and build again "
+                "with --overwrite"
             )
 
 
@@ -291,5 +291,5 @@ def _report(manifest: Manifest, folder: Path, title: str, as_json: bool) -> None
     if slow and len(manifest.inputs) == len(slow) == 1:
         console.print(
             f"{slow[0]} is one compressed file, which only one worker can read; "
-            "decompressed, or cut into several, it would use them all"
+            "decompress it, or cut it into several, to use them all"
         )

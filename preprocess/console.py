@@ -1,4 +1,4 @@
-"""How commands speak: one line for what a user can mend, a log file for defects."""
+"""How commands report: one line for what the user can mend, a log file for defects."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ _errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def run_command(command: Callable[[], None]) -> None:
-    """Run a command and exit; only a `WholewordError` and the parser's own become one line.
+    """Run a command and exit; only a `WholewordError` and the parser's own errors become one line.
 
     Anything else is a defect: its traceback goes to a log file, whose path is on the line, and the
     exit status is 70.
@@ -48,7 +48,7 @@ def run_command(command: Callable[[], None]) -> None:
 
 
 def _end_interrupted() -> NoReturn:
-    """Say it and end at once: the interpreter's own end would take a kernel from under a thread."""
+    """Report it and exit at once: a normal exit would unload kernels that a thread still runs."""
     fail("interrupted; what is finished is kept, and the same command continues from there")
     with contextlib.suppress(OSError):
         sys.stdout.flush()
@@ -62,7 +62,7 @@ def fail(message: str) -> None:
 
 
 def warn(message: str) -> None:
-    """Print a line on standard error about what may not be as it was meant."""
+    """Print one line on standard error about something that may not be intended."""
     _errors.print(f"[bold yellow]warning:[/] {_escape(' '.join(message.split()))}")
 
 

@@ -1,4 +1,4 @@
-"""The one way in which a file gets its name: whole, and on disk, before anybody sees it."""
+"""The one way to write a file: it gets its name only when it is complete and on disk."""
 
 import json
 import os
@@ -51,10 +51,15 @@ def written(path: Path, *, shared: bool = False) -> Iterator[Path]:
         raise
 
 
+def write_bytes(path: Path, data: bytes, *, shared: bool = False) -> None:
+    """Write bytes so that the file is whole or absent; `shared` as for `written`."""
+    with written(path, shared=shared) as temporary:
+        temporary.write_bytes(data)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 so that the file is whole or absent."""
-    with written(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: object) -> None:

@@ -16,11 +16,12 @@ from typing import Any, TypeVar, cast
 
 import xxhash
 
-from preprocess.cache import cache_folder
+from preprocess.cache import cache_folder, is_usable
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PACKAGES = ("preprocess", "train")
-_FORGOTTEN = 30 * 24 * 3600.0  # seconds
+_MAX_AGE = 30 * 24 * 3600.0
+"""Seconds after which an unused cache is removed."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -36,26 +37,31 @@ def _sources_hash() -> str:
 
 
 def _choose_cache() -> Path:
-    """The folder of these sources' kernels; one that the user names holds one for each hash."""
+    """The folder of these sources' kernels, in `NUMBA_CACHE_DIR` if the user has set one.
+
+    A folder that cannot be written is not used: numba would silently take `__pycache__` instead,
+    which does not know the hash.
+    """
     name = f"numba-{_sources_hash()}"
-    given = os.environ.get("NUMBA_CACHE_DIR")
-    if not given:
-        return cache_folder(name)
-    # A child inherits what its parent has chosen.
-    return Path(given) if Path(given).name == name else Path(given) / name
+    if given := os.environ.get("NUMBA_CACHE_DIR"):
+        # A child inherits what its parent has chosen.
+        folder = Path(given) if Path(given).name == name else Path(given) / name
+        if is_usable(folder):
+            return folder
+    return cache_folder(name)
 
 
-def _forget_old(current: Path) -> None:
-    """Remove kernels of other sources that nobody has used for a month."""
+def _remove_unused(current: Path) -> None:
+    """Remove kernels of other sources that have not been used for a month."""
     with contextlib.suppress(OSError):
         os.utime(current)
         for other in current.parent.glob("numba-*"):
-            if other != current and time.time() - other.stat().st_mtime > _FORGOTTEN:
+            if other != current and time.time() - other.stat().st_mtime > _MAX_AGE:
                 shutil.rmtree(other, ignore_errors=True)
 
 
 _cache = _choose_cache()
-_forget_old(_cache)
+_remove_unused(_cache)
 os.environ["NUMBA_CACHE_DIR"] = str(_cache)
 
 import numba  # noqa: E402  (the cache folder must be set first)

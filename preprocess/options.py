@@ -1,4 +1,4 @@
-"""What a build may be asked: one frozen dataclass."""
+"""The options of a build: one frozen dataclass."""
 
 from dataclasses import dataclass
 
@@ -20,11 +20,11 @@ class BuildOptions:
     tokenizer: str
     """A hub id or a folder."""
     segmenter: str = "auto"
-    """Who decides where words begin: `auto`, `jieba`, `whitespace`, `none` or a function's name."""
+    """What decides where words begin: `auto`, `jieba`, `whitespace`, `none` or a function."""
     user_dicts: tuple[str, ...] = ()
     """Paths of jieba user dictionaries."""
     hmm: bool = True
-    """Whether jieba guesses words that its dictionary lacks."""
+    """Whether jieba's HMM finds words that its dictionary lacks."""
     max_length: int = 512
     """Tokens of the longest row, special tokens included."""
     pairs: bool = False
@@ -34,15 +34,15 @@ class BuildOptions:
     text_field: str = "text"
     """The field of a JSON line that holds the text."""
     validation_fraction: float = 0.01
-    """Share of documents put aside by a hash of their text, where no validation input is named."""
+    """Share of documents held out by a hash of their text, where no validation input is named."""
     validation_inputs: tuple[str, ...] = ()
     """Paths, globs and folders of validation text."""
     test_inputs: tuple[str, ...] = ()
     """Paths, globs and folders of test text."""
     split_size: int | None = None
-    """Bytes of input to a task, about; None: chosen from the size of the input."""
+    """Approximate bytes of input per task; None: derived from the size of the input."""
     workers: int = 1
-    """Processes."""
+    """Number of processes."""
     encoder: str = "auto"
     """One of `ENCODERS`."""
     audit: int = 1000

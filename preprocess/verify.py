@@ -37,15 +37,15 @@ def verify_dataset(folder: Path) -> Iterator[str]:
         yield file
     for file, checksum in manifest.tokenizer.files.items():
         if xxhash.xxh3_128_hexdigest(_read(folder / "tokenizer" / file)) != checksum:
-            raise _wrong(folder / "tokenizer" / file, "its checksum is not the manifest's")
+            raise _wrong(folder / "tokenizer" / file, "its checksum differs from the manifest's")
         yield f"tokenizer/{file}"
 
 
 def reindex(folder: Path) -> None:
-    """Make every `index.arrow` again from the shards, which must be right.
+    """Rebuild every `index.arrow` from the shards, which must match the manifest.
 
     Raises:
-        WholewordError: a shard is wrong.
+        WholewordError: a shard does not match.
     """
     manifest = read_manifest(folder)
     parts = {}
@@ -62,11 +62,11 @@ def reindex(folder: Path) -> None:
 
 
 def _verify_shard(folder: Path, manifest: Manifest, shard: ShardEntry, number: int) -> pa.Table:
-    """The shard's rows of the index, after everything about it was found right."""
+    """The shard's rows of the index, after everything about it was checked."""
     path = folder / shard.file
     data = _map(path, shard)
     if xxhash.xxh3_128_hexdigest(data) != shard.xxh3_128:
-        raise _wrong(path, "its checksum is not the manifest's")
+        raise _wrong(path, "its checksum differs from the manifest's")
     entries = []
     rows = tokens = words = 0
     try:
@@ -75,7 +75,9 @@ def _verify_shard(folder: Path, manifest: Manifest, shard: ShardEntry, number: i
             raise _wrong(path, "its columns are not those of a shard")
         for entry, batch in scan_shard(data, number):
             if rows % BATCH_ROWS:
-                raise _wrong(path, f"a record batch before its last has not {BATCH_ROWS} rows")
+                raise _wrong(
+                    path, f"a record batch before its last does not have {BATCH_ROWS} rows"
+                )
             _verify_batch(path, manifest, batch)
             entries.append(entry)
             rows += batch.num_rows
@@ -84,7 +86,7 @@ def _verify_shard(folder: Path, manifest: Manifest, shard: ShardEntry, number: i
     except (pa.ArrowInvalid, OSError) as error:
         raise _wrong(path, f"it cannot be read ({error})") from error
     if (rows, tokens, words) != (shard.rows, shard.tokens, shard.words):
-        raise _wrong(path, "its rows, tokens or words are not as many as the manifest says")
+        raise _wrong(path, "its counts of rows, tokens or words differ from the manifest's")
     return pa.Table.from_pylist(entries, schema=INDEX_SCHEMA)
 
 

@@ -11,6 +11,7 @@ from tokenizers import AddedToken
 from tokenizers.implementations import BertWordPieceTokenizer
 
 from preprocess.errors import WholewordError
+from preprocess.files import publish, sync_tree
 from preprocess.read.documents import read_documents
 from preprocess.read.sources import Split, find_inputs
 from preprocess.read.unicode import is_han
@@ -22,7 +23,7 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 MAX_POSITIONS = 512
 MAX_ENTRIES = 1_000_000
 OTHER_CHARACTERS = 1000
-"""How many characters that are not Chinese get an entry, the commonest first."""
+"""How many characters that are not Chinese get an entry, the most frequent first."""
 
 
 def train_vocabulary(
@@ -39,7 +40,7 @@ def train_vocabulary(
     """Train a vocabulary and write a folder that `AutoTokenizer` opens.
 
     Every Chinese character of the text gets an entry, whatever its frequency: a character without
-    one would be unknown wherever it stands.
+    one would be unknown wherever it occurs.
 
     Args:
         inputs: paths, globs and folders.
@@ -97,7 +98,7 @@ def _check_request(output: Path, vocab_size: int, min_frequency: int) -> None:
     if not 0 <= min_frequency < 1 << 32:
         raise WholewordError(f"--min-frequency {min_frequency}: must be 0 to {(1 << 32) - 1:,}")
     if os.path.lexists(output) and (not output.is_dir() or any(output.iterdir())):
-        raise WholewordError(f"{output}: is there already; name another --output")
+        raise WholewordError(f"{output}: already exists; name another --output")
 
 
 def _train_twice(
@@ -136,7 +137,7 @@ def _texts(inputs: tuple[str, ...], text_field: str) -> Iterator[str]:
 
 
 def _alphabet(texts: Iterator[str], tokenizer: BertWordPieceTokenizer) -> list[str]:
-    """Every Chinese character, and the commonest of all others."""
+    """Every Chinese character, and the most frequent of all others."""
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(tokenizer.normalizer.normalize_str(text))
@@ -154,9 +155,8 @@ def _save(source: "PreTrainedTokenizerBase", output: Path) -> None:
             pieces = sorted(source.get_vocab().items(), key=lambda piece: piece[1])
             text = "".join(f"{piece}\n" for piece, _ in pieces)
             (whole / "vocab.txt").write_text(text, encoding="utf-8")  # what other BERT tools read
-            if output.exists():
-                output.rmdir()
-            whole.rename(output)
+            sync_tree(whole)
+            publish(whole, output)  # (an empty folder of that name is replaced)
     except OSError as error:
         raise WholewordError(
             f"{output}: cannot be written ({error.strerror or error}); name another --output"

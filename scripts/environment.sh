@@ -2,10 +2,17 @@
 #
 # An active virtual environment is used as it is; otherwise .venv is made. A torch that is there and
 # new enough stays, whatever its build. What was installed is remembered by a hash of what asked for
-# it, so a second run installs nothing.
+# it, so a second run installs nothing. WHOLEWORD_NO_INSTALL=1 installs nothing at all: the active
+# environment, .venv or the Python on the path has what is needed, and no network is asked.
 
 use_environment() {  # $1: extras, such as "[dev]"
   local extras=$1 python=${PYTHON:-python3}
+  if [ "${WHOLEWORD_NO_INSTALL:-}" = 1 ]; then
+    # shellcheck disable=SC1091
+    [ -n "${VIRTUAL_ENV:-}" ] || [ ! -f .venv/bin/activate ] || . .venv/bin/activate
+    command -v python >/dev/null || python() { "${PYTHON:-python3}" "$@"; }
+    return 0
+  fi
   if [ -z "${VIRTUAL_ENV:-}" ]; then
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
       echo "error: $("$python" --version) is too old; install Python 3.11 or newer, or set PYTHON" >&2
@@ -23,7 +30,7 @@ use_environment() {  # $1: extras, such as "[dev]"
   fi
   echo "installing wholeword$extras into $VIRTUAL_ENV"
   local constraints="$VIRTUAL_ENV/constraints.txt"
-  if python -c 'import re, sys, torch; sys.exit(tuple(map(int, re.findall(r"\d+", torch.__version__)[:2])) < (2, 10))' 2>/dev/null; then
+  if python -c 'import re, sys, torch; sys.exit(tuple(map(int, re.findall(r"\d+", torch.__version__)[:2])) < (2, 11))' 2>/dev/null; then
     grep -v '^torch==' constraints.txt > "$constraints"
   else
     cp constraints.txt "$constraints"

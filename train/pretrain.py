@@ -25,6 +25,7 @@ import torch
 
 from preprocess.errors import WholewordError
 from train.data.loader import Step
+from train.engine.memory import queued_work
 from train.engine.optimizer import applied_steps, set_learning_rate
 from train.engine.process_group import Ranks, is_lost_rank, process_group
 from train.engine.totals import StepTotals, pack_seed
@@ -80,6 +81,7 @@ def train_step(run: Run, step: Step, totals: StepTotals) -> None:
         engine.backward(loss, scale_wrt_gas=False)
         engine.step()
         run.health.add_loss(run.meter.add_batch(batch, sums))
+    step.use.until(queued_work(ranks.device))
     run.health.observe_step()
     run.meter.add_step(totals)
     run.advance(step)

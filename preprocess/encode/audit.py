@@ -59,9 +59,9 @@ class Auditor:
             found, wanted = getattr(encoded, name)[begin:end], getattr(expected, name)
             if not np.array_equal(found, wanted):
                 raise WholewordError(
-                    f"{batch.path}: audit: the document at byte {batch.positions[index]} has other "
-                    f"{name} from the reference encoder: {_excerpt(found, wanted)}; build with "
-                    "--encoder reference and report the document, please"
+                    f"{batch.path}: audit: {name} of the document at byte {batch.positions[index]} "
+                    f"differ from the reference encoder's: {_excerpt(found, wanted)}; build with "
+                    "--encoder reference, and please report the document"
                 )
 
 

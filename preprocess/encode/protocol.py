@@ -1,4 +1,4 @@
-"""What every encoder takes and gives."""
+"""What every encoder takes and returns."""
 
 from dataclasses import dataclass, field
 from typing import Protocol

@@ -59,7 +59,7 @@ class ReferenceEncoder:
         for literal in self._literals:
             if found := text.count(literal):
                 counts["special_token_literals"] += found
-        # (`encode` would hold the interpreter lock all the while, and Ctrl-C would have to wait.)
+        # (`encode` would hold the interpreter lock throughout, and so delay Ctrl-C.)
         (tokens,) = self._backend.encode_batch([text], add_special_tokens=False)
         spans = tokens.offsets
         first_pieces = _first_pieces(tokens.word_ids)

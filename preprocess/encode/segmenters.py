@@ -1,4 +1,4 @@
-"""Where words begin in a document: jieba, spaces, a function of the user's, or the tokenizer."""
+"""Where words begin in a document: by jieba, spaces, a user's function, or the tokenizer."""
 
 import importlib
 import re
@@ -19,7 +19,7 @@ KINDS = ("jieba", "whitespace", "none", "custom")
 
 @dataclass(frozen=True)
 class SegmenterSpec:
-    """Which segmenter, as plain data that travels to workers."""
+    """Which segmenter, as plain data that is sent to workers."""
 
     kind: str
     """One of `KINDS`."""
@@ -28,7 +28,7 @@ class SegmenterSpec:
     user_dicts: tuple[str, ...] = ()
     """Paths of jieba user dictionaries, in the order in which they are loaded."""
     hmm: bool = True
-    """Whether jieba guesses words that its dictionary lacks."""
+    """Whether jieba's HMM finds words that its dictionary lacks."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def make_segmenter(spec: SegmenterSpec) -> Segmenter:
 
 
 def jieba_tokenizer(user_dicts: tuple[str, ...]) -> "jieba.Tokenizer":
-    """A private jieba: its default dictionary, then the user's, its cache in our folder."""
+    """A private jieba: its default dictionary, then the user's; its cache is in our folder."""
     import logging
 
     import jieba
@@ -167,4 +167,6 @@ def _check_user_dict(path: str) -> None:
     except FileNotFoundError as error:
         raise WholewordError(f"{path}: no such file; check --user-dict") from error
     except (OSError, ValueError) as error:
-        raise WholewordError(f"{path}: cannot be read as UTF-8 ({error})") from error
+        raise WholewordError(
+            f"{path}: cannot be read as UTF-8 ({error}); convert it, or check --user-dict"
+        ) from error

@@ -1,10 +1,10 @@
 """Where sentences begin: one rule, stated once, in plain Python.
 
 A sentence ends after a run of hard terminators (or a full stop that white space follows), together
-with the closing quotes and brackets behind it; the next one begins at the next character that is
-none of these and no white space. A line feed ends a sentence too, so that text with a sentence a
-line (the format of Google's BERT) keeps its lines. Abbreviations are not recognised: sentences are
-units of packing and of pairs, where a false boundary does no harm.
+with the closing quotes and brackets after it; the next one begins at the next character that is
+neither one of these nor white space. A line feed ends a sentence too, so that text with one
+sentence per line (the format of Google's BERT) keeps its lines. Abbreviations are not recognised:
+sentences are units of packing and of pairs, where a false boundary does no harm.
 """
 
 HARD = frozenset("。！？!?…⋯｡\n")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import tokenizers
 
 from preprocess.errors import WholewordError
+from preprocess.files import write_bytes
 from preprocess.read.unicode import is_han
 
 if TYPE_CHECKING:
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
 
 
 HUB_SECONDS = 10
-"""How long the hub may take to answer."""
+"""Seconds that the hub may take to answer."""
 
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """The ids that surround rows, and those that masking must know.
+    """The ids that surround rows, and those that masking must know about.
 
     A row is `prefix + A + suffix`; a pair is `prefix + A + middle + B + suffix`.
     """
@@ -68,7 +69,7 @@ class LoadedTokenizer:
         """Write a copy that `AutoTokenizer.from_pretrained` opens."""
         folder.mkdir(exist_ok=True)
         for name, data in self.files.items():
-            (folder / name).write_bytes(data)
+            write_bytes(folder / name, data)
 
 
 def load_backend(tokenizer_json: str) -> tokenizers.Tokenizer:
@@ -107,7 +108,7 @@ def _spells(merge: list[str] | str, names: dict[str, str]) -> bool:
 
 
 def special_literals(tokenizer_json: str) -> tuple[str, ...]:
-    """Texts that a Unigram model would turn into special ids, were `load_backend` not there."""
+    """Texts that a Unigram model would turn into special ids without `load_backend`."""
     description = json.loads(tokenizer_json)
     if description["model"]["type"] != "Unigram":
         return ()
@@ -193,7 +194,7 @@ def _auto_tokenizer(name_or_path: str) -> "PreTrainedTokenizerBase":
         ) from error
     if not getattr(source, "is_fast", False):
         raise WholewordError(
-            f"{name_or_path}: only a slow tokenizer is there, without character offsets; convert "
+            f"{name_or_path}: only a slow tokenizer exists, without character offsets; convert "
             "it to a fast one (a folder with tokenizer.json)"
         )
     return source

@@ -12,14 +12,14 @@ import xxhash
 
 from preprocess.cache import cache_folder
 from preprocess.encode.tokenizer import LoadedTokenizer, SpecialTokens, load_tokenizer
-from preprocess.files import written
+from preprocess.files import write_bytes
 
 _SUFFIXES = {".json", ".txt", ".model", ".jinja", ".vocab"}
 _FORMAT = 1
 
 
 def load_tokenizer_once(name_or_path: str) -> LoadedTokenizer:
-    """`load_tokenizer`, remembered for folders, by the content of their files.
+    """`load_tokenizer`, cached for folders by the content of their files.
 
     What a hub id stands for can change, so a hub id is always loaded.
 
@@ -32,7 +32,7 @@ def load_tokenizer_once(name_or_path: str) -> LoadedTokenizer:
     path = cache_folder("tokenizers") / f"{_key(folder)}.json"
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         return _parse(path.read_bytes(), name_or_path)
-    return _remember(path, load_tokenizer(name_or_path))
+    return _store(path, load_tokenizer(name_or_path))
 
 
 def _key(folder: Path) -> str:
@@ -49,7 +49,7 @@ def _key(folder: Path) -> str:
 def _parse(data: bytes, name: str) -> LoadedTokenizer:
     checksum, _, body = data.partition(b"\n")
     if checksum.decode() != xxhash.xxh3_128_hexdigest(body):
-        raise ValueError("torn or damaged")
+        raise ValueError("incomplete or damaged")
     value = json.loads(body)
     special: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in value["special"].items()
@@ -60,11 +60,12 @@ def _parse(data: bytes, name: str) -> LoadedTokenizer:
     )
 
 
-def _remember(path: Path, tokenizer: LoadedTokenizer) -> LoadedTokenizer:
+def _store(path: Path, tokenizer: LoadedTokenizer) -> LoadedTokenizer:
     value = asdict(tokenizer)
     value["files"] = {name: data.decode("latin-1") for name, data in tokenizer.files.items()}
     body = json.dumps(value).encode()
     # A full disk costs only the time to load again.
-    with contextlib.suppress(OSError), written(path, shared=True) as temporary:
-        temporary.write_bytes(xxhash.xxh3_128_hexdigest(body).encode() + b"\n" + body)
+    with contextlib.suppress(OSError):
+        data = xxhash.xxh3_128_hexdigest(body).encode() + b"\n" + body
+        write_bytes(path, data, shared=True)
     return tokenizer

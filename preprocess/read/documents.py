@@ -1,7 +1,7 @@
 """Splits to documents: reads, finds lines, repairs UTF-8, and parses JSON lines.
 
 A line ends at a line feed; one carriage return before it is dropped. A split begins and ends where
-documents do, so these do not depend on how the input was cut.
+documents do, so the documents do not depend on how the input was split.
 """
 
 import json
@@ -26,14 +26,14 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True)
 class DocumentBatch:
-    """Some documents that follow each other in one split."""
+    """Consecutive documents of one split."""
 
     documents: pa.LargeStringArray
     positions: np.ndarray
     """int64 `[documents]`: where each begins in the (uncompressed) file, in bytes."""
     path: str
     bytes_read: int
-    """Bytes of the split that this batch used up."""
+    """Bytes of the split that this batch consumed."""
     counts: dict[str, int] = field(default_factory=dict)
     """What was dropped or repaired, by reason."""
     invalid: int = 0
@@ -97,7 +97,7 @@ def _whole_documents(split: Split, mode: str) -> Iterator[_Chunk]:
 
 
 def _read(split: Split) -> Iterator[tuple[bytes, int]]:
-    """Pieces of (uncompressed) data, and how many bytes of the split each used up."""
+    """Pieces of (uncompressed) data, and how many bytes of the split each consumed."""
     compression = split.file.compression
     with pa.OSFile(split.file.path) as raw:
         raw.seek(split.begin)
@@ -189,7 +189,8 @@ def _number_lines(blank: np.ndarray, separator: str) -> tuple[np.ndarray, int]:
 def _valid(offsets: np.ndarray, text: np.ndarray) -> tuple[pa.LargeStringArray, list[int]]:
     """Documents as Arrow strings; invalid UTF-8 becomes U+FFFD by Python's rules.
 
-    Also how often, by document; nothing where all are valid.
+    Returns:
+        The documents, and how many replacements each needed (an empty list if all are valid).
     """
     documents = pa.LargeStringArray.from_buffers(
         len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(text)

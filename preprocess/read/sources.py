@@ -1,8 +1,8 @@
 """Input files to splits: what there is to read, and which task reads what.
 
-A *split* is a byte range of a file, cut at document boundaries; a *task* is some splits that follow
-each other, about `--split-size` bytes. Both depend on the input alone, never on the number of
-workers. A compressed file cannot be cut: it is one split.
+A *split* is a byte range of a file, cut at document boundaries; a *task* is a run of consecutive
+splits, about `--split-size` bytes. Both depend on the input alone, never on the number of workers.
+A compressed file cannot be cut: it is one split.
 """
 
 import glob
@@ -22,7 +22,7 @@ FORMATS = (".txt", ".jsonl")
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 
 TOKENIZER_FILES = ("vocab.txt", "merges.txt")
-"""Names that look like text; they are a tokenizer's where its configuration lies beside them."""
+"""Names that look like text; they belong to a tokenizer whose configuration is in their folder."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Task:
 
     @property
     def bytes(self) -> int:
-        """Size of the input, compressed files as they lie on disk."""
+        """Size of the input, compressed files as stored on disk."""
         return sum(split.end - split.begin for split in self.splits)
 
 
@@ -77,7 +77,7 @@ def find_inputs(patterns: tuple[str, ...], part: Part) -> list[InputFile]:
     """Files that paths, globs and folders name: in the order given, sorted within each, once each.
 
     Raises:
-        WholewordError: something is missing, matches nothing, or is of no known format.
+        WholewordError: something is missing, matches nothing, or has an unknown format.
     """
     paths: dict[str, None] = {}
     for pattern in patterns:
@@ -91,9 +91,9 @@ def find_inputs(patterns: tuple[str, ...], part: Part) -> list[InputFile]:
 
 
 def tokenizer_files(patterns: tuple[str, ...]) -> list[str]:
-    """What `find_inputs` leaves out of folders: a tokenizer's vocabulary is no text.
+    """What `find_inputs` leaves out of folders: a tokenizer's vocabulary is not text.
 
-    Such a file is taken where it is named itself.
+    Such a file is read if it is named itself.
     """
     folders = [pattern for pattern in patterns if os.path.isdir(pattern)]  # noqa: PTH112
     left_out = [path for folder in folders for path in _walk(folder) if _is_tokenizer_file(path)]
@@ -131,13 +131,14 @@ def _expand(pattern: str) -> list[str]:
         found = [str(p) for p in _walk(pattern) if not _is_tokenizer_file(p)]
         if not found:
             raise WholewordError(
-                f"{pattern}: the folder holds no .txt or .jsonl file (or .gz, .zst of these)"
+                f"{pattern}: the folder holds no .txt or .jsonl file (or .gz, .zst of these); "
+                "name the folder or the files with the text"
             )
         return sorted(found)
     if os.path.exists(pattern):  # noqa: PTH110 (pathlib's raises where a name is too long)
         if not _is_known(path.name):
             raise WholewordError(
-                f"{pattern}: unknown format; give .txt or .jsonl, plain or with .gz or .zst behind"
+                f"{pattern}: unknown format; use .txt or .jsonl, plain or compressed (.gz, .zst)"
             )
         return [pattern]
     if not glob.has_magic(pattern):
@@ -203,7 +204,7 @@ def _cut_file(file: InputFile, separator: str, split_size: int) -> list[Split]:
 
 
 def _next_boundary(stream: BinaryIO, position: int, size: int, by_line: bool) -> int:
-    """Where the first document that begins behind `position` begins (or a blank line before it)."""
+    """Where the first document after `position` begins (or a blank line before it)."""
     stream.seek(position)
     stream.readline()  # the rest of a line
     while not by_line and (line := stream.readline()):

@@ -28,7 +28,7 @@ def run_build(plan: BuildPlan) -> Iterator[TaskProgress | Manifest]:
     """Run the tasks that have no report yet, then finish; yields progress, then the manifest.
 
     Raises:
-        WholewordError: another build is at work here, the input cannot be read, the output cannot
+        WholewordError: another build is writing here, the input cannot be read, the output cannot
             be written, or no text was found.
     """
     with state.locked(plan.output), state.writing(plan.output):
@@ -37,8 +37,9 @@ def run_build(plan: BuildPlan) -> Iterator[TaskProgress | Manifest]:
         yield TaskProgress(sum(task.bytes for task in plan.tasks if task.number in reports), 0)
         todo = [task for task in plan.tasks if task.number not in reports]
         make_run = partial(TaskRun, worker_spec(plan))
-        lists = plan.encoder != "compiled"  # their libraries make a list a document, in one piece
-        for event in run_tasks(make_run, todo, plan.options.workers, holds_lock=lists):
+        # Libraries encode a whole document before they release the interpreter lock.
+        holds_lock = plan.encoder != "compiled"
+        for event in run_tasks(make_run, todo, plan.options.workers, holds_lock):
             if isinstance(event, TaskReport):
                 reports[event.number] = event
             else:
@@ -50,8 +51,8 @@ def _prepare(plan: BuildPlan) -> None:
     state.write_plan(plan.output, identity(plan))  # first: it says whose folder this is
     for part in plan.parts:
         (plan.output / part).mkdir(exist_ok=True)
-        for torn in (plan.output / part).glob(".*.tmp"):
-            torn.unlink()
+        for leftover in (plan.output / part).glob(".*.tmp"):
+            leftover.unlink()
 
 
 def _load(plan: BuildPlan, task: Task) -> TaskReport | None:

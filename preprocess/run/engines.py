@@ -1,10 +1,10 @@
 """Where tasks run: in a thread of this process, or in processes of this machine.
 
-An engine calls `run(task)` for every task and hands on the events that it yields, from all workers,
-as they come. The order between tasks is not fixed; what a task writes must not depend on it.
+An engine calls `run(task)` for every task and passes on the events that it yields, from all
+workers, as they come. The order of tasks is not fixed; what a task writes must not depend on it.
 
 Python sees Ctrl-C in the main thread alone, and only between two instructions. The main thread
-therefore never works, it waits: a kernel may take a minute over one huge document.
+therefore only waits for others: a kernel may take a minute over one huge document.
 """
 
 import contextlib
@@ -28,8 +28,8 @@ from preprocess.errors import WholewordError
 TaskType = TypeVar("TaskType")
 Event = TypeVar("Event")
 
-PATIENCE = 0.5
-"""Seconds for a thread to end by itself after Ctrl-C, and to remove its temporary files."""
+GRACE_SECONDS = 0.5
+"""How long a thread may take after Ctrl-C to remove its temporary files and end."""
 
 
 class WorkerFailed(Exception):
@@ -53,10 +53,10 @@ def run_tasks(
 
     Args:
         make_run: called once in every worker; must be picklable where `workers` is above 1.
-        tasks: in the order in which they are begun.
+        tasks: in the order in which they are started.
         workers: processes; 1 runs everything in a thread of this process.
-        holds_lock: the work may hold the interpreter lock for seconds, in which no other thread
-            runs; it is done in a process even where there is one.
+        holds_lock: the work may hold the interpreter lock for seconds, while no other thread can
+            run; then a single worker is a process too.
 
     Raises:
         WholewordError: as a worker raised it, or because the system killed a worker.
@@ -79,11 +79,11 @@ def _events(
 
 
 def _run_in_thread(events: Generator[Event, None, None]) -> Iterator[Event]:
-    """Hand on events that a thread makes, each when it is asked for."""
+    """Yield the events of a thread that computes each one on request."""
     asked: SimpleQueue[Future[Event | None] | None] = SimpleQueue()
     thread = threading.Thread(target=_answer, args=(events, asked), daemon=True)
     thread.start()
-    patience = None
+    timeout = None
     try:
         while True:
             future: Future[Event | None] = Future()
@@ -92,11 +92,11 @@ def _run_in_thread(events: Generator[Event, None, None]) -> Iterator[Event]:
                 return
             yield event
     except KeyboardInterrupt:  # a thread inside a kernel is left behind: the process ends
-        patience = PATIENCE
+        timeout = GRACE_SECONDS
         raise
     finally:
         asked.put(None)
-        thread.join(patience)
+        thread.join(timeout)
 
 
 def _answer(
@@ -136,8 +136,8 @@ def _start(make_run: Callable[[], Callable[[TaskType], Iterable[Event]]]) -> _Wo
     context = mp.get_context("spawn")  # a fork would copy locks of threads that it does not have
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, make_run), daemon=True)
-    # Ctrl-C is the parent's, which ends its workers: they inherit that it is blocked, so that none
-    # reports it while it imports. (The tracker, which is started once, unblocks it.)
+    # Ctrl-C is for the parent, which ends its workers. They inherit the signal blocked, so that
+    # none reports it while importing. (Starting the resource tracker would unblock it.)
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

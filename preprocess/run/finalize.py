@@ -17,7 +17,7 @@ from preprocess.write.shards import shard_name, write_index
 
 
 def finalize_dataset(plan: BuildPlan, reports: list[TaskReport]) -> Manifest:
-    """Write everything of the dataset but its shards and its manifest, which is returned."""
+    """Write all of the dataset except its shards and its manifest; returns the manifest."""
     plan.tokenizer.save(plan.output / "tokenizer")
     parts = {name: _finalize_part(plan, name, reports) for name in plan.parts}
     counts: Counter[str] = Counter()

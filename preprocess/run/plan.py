@@ -86,7 +86,7 @@ def plan_build(options: BuildOptions) -> BuildPlan:
 
 
 def identity(plan: BuildPlan) -> dict[str, Any]:
-    """Everything that shapes the output; times of files too, so a changed input is noticed."""
+    """Everything that shapes the output; the files' times too, so that changed input is noticed."""
     return {
         "options": shaping_options(plan.options),
         "tokenizer": plan.tokenizer.sha256,
@@ -114,7 +114,7 @@ def _validation_fraction(options: BuildOptions) -> float:
 
 
 def worker_spec(plan: BuildPlan) -> WorkerSpec:
-    """What a worker must know of a plan."""
+    """What a worker must know about a plan."""
     options = plan.options
     return WorkerSpec(
         output=options.output,

@@ -91,7 +91,7 @@ def _index_path(output: Path, number: int, part: str) -> Path:
 
 @contextmanager
 def locked(output: Path) -> Iterator[None]:
-    """Keep two builds out of one folder; the system frees the lock of a process that died."""
+    """Keep a second build out of the folder; the system releases the lock of a dead process."""
     try:
         (output / STATE).mkdir(parents=True, exist_ok=True)
         lock = (output / STATE / "lock").open("w")
@@ -122,10 +122,10 @@ def writing(output: Path) -> Iterator[None]:
 
 
 def is_finished(output: Path, identity: dict[str, Any]) -> bool:
-    """Whether the output folder holds this very build, whole.
+    """Whether the output folder holds exactly this build, complete.
 
     Raises:
-        WholewordError: the folder holds something else, or a build of other options or inputs.
+        WholewordError: the folder holds something else, or a build with other options or inputs.
     """
     if not os.path.lexists(output):  # (pathlib's raises where a name is too long)
         return False
@@ -157,7 +157,7 @@ def _read_plan(output: Path) -> dict[str, Any]:
 
 
 def _holds_work(output: Path) -> bool:
-    """Whether a task was finished: a build that failed before has nothing to lose."""
+    """Whether any task has finished: a build that failed before that has nothing to lose."""
     return (output / FILE).exists() or any((output / STATE).glob("task-*.json"))
 
 
@@ -187,8 +187,8 @@ def _remove_files(output: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    for torn in output.glob(".*.tmp"):
-        torn.unlink()
+    for leftover in output.glob(".*.tmp"):
+        leftover.unlink()
     clear(output, keep=("lock",))  # removing the lock would let two builds in
 
 
@@ -209,7 +209,7 @@ def _foreign_files(output: Path) -> set[str]:
 def write_plan(output: Path, identity: dict[str, Any]) -> None:
     """Record what is being built, so that another build into this folder is refused.
 
-    What a build of another plan left is removed: `is_finished` lets only one without work pass.
+    What a build of another plan left is removed: `is_finished` accepts only one without work.
     """
     if (output / STATE / "plan.json").exists() and _read_plan(output) != json.loads(
         json.dumps(identity)
@@ -219,7 +219,7 @@ def write_plan(output: Path, identity: dict[str, Any]) -> None:
 
 
 def clear(output: Path, keep: tuple[str, ...]) -> None:
-    """Remove the state's files but those to keep."""
+    """Remove the state's files except those to keep."""
     for path in (output / STATE).iterdir():
         if path.name not in keep:
             path.unlink()

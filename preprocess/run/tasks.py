@@ -19,12 +19,12 @@ from preprocess.write.rows import cut_rows, gather_rows
 from preprocess.write.shards import Rows, ShardWriter, shard_name, shard_schema
 from preprocess.write.xxh3 import hash_documents
 
-HISTOGRAM_CLASSES = 16
+HISTOGRAM_BINS = 16
 
 
 @dataclass(frozen=True)
 class WorkerSpec:
-    """What a worker must know of the build, as plain data."""
+    """What a worker must know about the build, as plain data."""
 
     output: str
     encoder: EncoderSpec
@@ -48,8 +48,8 @@ class TaskProgress:
     bytes: int
     tokens: int
     audit: dict[str, int] = field(default_factory=dict)
-    """Documents that the audit compared or skipped. No part of the report, since it must not shape
-    the output."""
+    """Documents that the audit compared or skipped; not in the report, for it must not shape the
+    output."""
     path: str = ""
     """The file that was read."""
     documents: int = 0
@@ -58,7 +58,7 @@ class TaskProgress:
 
 
 class TaskRun:
-    """Runs tasks; made once in every worker, because encoders take time to make."""
+    """Runs tasks; created once per worker, because an encoder takes time to load."""
 
     def __init__(self, spec: WorkerSpec) -> None:
         self._spec = spec
@@ -116,14 +116,14 @@ class TaskRun:
 
 
 class _PartWriter:
-    """One shard, and the figures about it that only the writer of rows can know."""
+    """One shard, and the counts that need its rows."""
 
     def __init__(self, spec: WorkerSpec, number: int, part: str) -> None:
         path = Path(spec.output) / part / shard_name(number, spec.tasks)
         self.shard = ShardWriter(path, number, shard_schema(np.dtype(spec.id_dtype)))
         self.report = PartReport()
         self._unk_id = spec.unk_id
-        self._class_width = -(-spec.max_tokens // HISTOGRAM_CLASSES)
+        self._bin_width = -(-spec.max_tokens // HISTOGRAM_BINS)
 
     def __enter__(self) -> "_PartWriter":
         self.shard.__enter__()
@@ -142,11 +142,11 @@ class _PartWriter:
         self.report.documents += 1 + int(np.count_nonzero(np.diff(rows.documents)))
         if self._unk_id is not None:
             self.report.unknown += int(np.count_nonzero(rows.ids == self._unk_id))
-        classes = np.bincount((np.diff(rows.offsets) - 1) // self._class_width)
+        bins = np.bincount((np.diff(rows.offsets) - 1) // self._bin_width)
         histogram = self.report.length_histogram
-        for number in np.flatnonzero(classes):
-            lowest = int(number) * self._class_width + 1
-            histogram[lowest] = histogram.get(lowest, 0) + int(classes[number])
+        for number in np.flatnonzero(bins):
+            lowest = int(number) * self._bin_width + 1
+            histogram[lowest] = histogram.get(lowest, 0) + int(bins[number])
 
 
 def _write(
@@ -168,16 +168,16 @@ def _write(
     if task.part != "train" or spec.validation_fraction == 0:
         writers[task.part].write(rows)
         return words_cut
-    aside = _put_aside(batch, spec.validation_fraction)[documents]
-    if not aside.any():
+    held_out = _held_out(batch, spec.validation_fraction)[documents]
+    if not held_out.any():
         writers["train"].write(rows)
     else:
-        writers["train"].write(_choose(rows, np.flatnonzero(~aside)))
-        writers["validation"].write(_choose(rows, np.flatnonzero(aside)))
+        writers["train"].write(_choose(rows, np.flatnonzero(~held_out)))
+        writers["validation"].write(_choose(rows, np.flatnonzero(held_out)))
     return words_cut
 
 
-def _put_aside(batch: DocumentBatch, fraction: float) -> np.ndarray:
+def _held_out(batch: DocumentBatch, fraction: float) -> np.ndarray:
     """Bool `[documents]`: whether xxh3-64 of the text falls into the lowest `fraction`."""
     _, offsets, text = batch.documents.buffers()
     data = np.frombuffer(text, np.uint8) if text else np.zeros(1, np.uint8)

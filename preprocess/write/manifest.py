@@ -66,7 +66,7 @@ class TokenizerEntry(_Entry):
 
 
 class SegmenterEntry(_Entry):
-    """Who decided where words begin."""
+    """What decided where words begin."""
 
     name: str
     version: str
@@ -104,7 +104,7 @@ class PartEntry(_Entry):
     batches: Count
     index_xxh3_128: str
     length_histogram: dict[int, Count]
-    """Number of rows by length, in classes named by their lowest length."""
+    """Number of rows by length, in bins named by their lowest length."""
     shards: tuple[ShardEntry, ...]
 
     @model_validator(mode="after")
@@ -164,14 +164,14 @@ def read_manifest(folder: Path) -> Manifest:
     """Read and check a shards folder's manifest.
 
     Raises:
-        WholewordError: it is missing, not JSON, of another format, or breaks the schema.
+        WholewordError: it is missing, not JSON, of another format, or violates the schema.
     """
     path = folder / FILE
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise WholewordError(
-            f"{path}: not there, so {folder} holds no finished shards; run "
+            f"{path}: missing, so {folder} holds no finished shards; run "
             "`python -m preprocess build-shards`"
         ) from error
     except (OSError, ValueError, RecursionError) as error:

@@ -2,7 +2,7 @@
 
 IPC streams have no footer, so finding the batches of a cold shard means reading all their headers.
 `index.arrow` (an IPC file with a row per record batch) says where each batch is, what its bytes
-hash to, and how long every row is; it is derived data, which `rebuild_index` makes again.
+hash to, and how long every row is; it is derived data, which `verify --reindex` rebuilds.
 """
 
 import json
@@ -113,8 +113,9 @@ class ShardIndex:
 class ShardWriter:
     """Writes one shard: a temporary file that gets its name only when it is whole.
 
-    Use as a context manager; an exception inside removes the temporary file. After the block,
-    `report` says what the shard holds and `index` its rows of `index.arrow`.
+    Use as a context manager; an exception removes the temporary file. After the block, `rows`,
+    `tokens`, `words`, `bytes` and `xxh3_128` describe the shard, and `index` holds its rows of
+    `index.arrow`.
     """
 
     def __init__(self, path: Path, number: int, schema: pa.Schema) -> None:
@@ -153,16 +154,15 @@ class ShardWriter:
         trace: TracebackType | None,
     ) -> None:
         try:
+            with self._file:
+                if kind is None:
+                    self._flush(whole_batches_only=False)
+                    self._put(pa.py_buffer(self._end_of_stream))
             if kind is None:
-                self._flush(whole_batches_only=False)
-                self._put(pa.py_buffer(self._end_of_stream))
+                publish(self._temporary, self._path)
+                self.xxh3_128 = self._hash.hexdigest()
         finally:
-            self._file.close()
-            if kind is not None:
-                self._temporary.unlink(missing_ok=True)
-        if kind is None:
-            publish(self._temporary, self._path)
-            self.xxh3_128 = self._hash.hexdigest()
+            self._temporary.unlink(missing_ok=True)  # still there only after an error
 
     @property
     def index(self) -> pa.Table:
@@ -280,7 +280,7 @@ def read_index(path: Path) -> ShardIndex:
 
 
 def seal(value: dict[str, Any]) -> dict[str, Any]:
-    """Add a checksum of a JSON object to it: a flipped digit would be used in silence otherwise."""
+    """A JSON object with a checksum of itself, without which a flipped digit would go unnoticed."""
     return {**value, _SEAL: _checksum(value)}
 
 

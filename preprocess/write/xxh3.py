@@ -1,4 +1,4 @@
-"""XXH3-64 (seed 0) of many texts in one call: the hash that puts documents aside.
+"""XXH3-64 (seed 0) of many texts in one call: the hash that decides which documents are held out.
 
 The xxhash library hashes faster, but a call for each short document cost more than the hash. Rule
 and

@@ -1,4 +1,4 @@
-"""Where derived data is kept, and that nobody else can put any there."""
+"""Where derived data is kept: in folders that nobody else can write to."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from preprocess import kernels
-from preprocess.cache import cache_folder
+from preprocess.cache import _new_folder, cache_folder
 from tests.preprocess import support
 
 
@@ -20,7 +20,9 @@ def no_home(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("WHOLEWORD_CACHE", str(tmp_path / "file"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    return tmp_path / f"wholeword-{os.getuid()}"
+    _new_folder.cache_clear()
+    yield tmp_path / f"wholeword-{os.getuid()}"
+    _new_folder.cache_clear()
 
 
 def test_the_temporary_folder_is_this_users_alone(no_home):
@@ -48,6 +50,18 @@ def test_a_parent_of_somebody_else_is_not_used(no_home):
     assert no_home not in cache_folder("jieba").parents
 
 
+def test_a_new_folder_serves_the_whole_process_and_its_children(no_home, monkeypatch):
+    """A child recognises its parent's choice by the name, and does not compile again."""
+    no_home.write_text("not a folder")
+    name = f"numba-{kernels._sources_hash()}"
+    folder = cache_folder(name)
+    assert folder.name == name
+    assert cache_folder(name) == folder
+    assert folder.parent == cache_folder("jieba").parent
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(folder))
+    assert kernels._choose_cache() == folder
+
+
 def test_a_users_own_numba_folder_holds_one_for_each_state_of_the_sources(tmp_path):
     """Numba notices no edit in a callee elsewhere: its folder must be named by the sources."""
     ask = "import os; import preprocess.kernels; print(os.environ['NUMBA_CACHE_DIR'])"
@@ -66,21 +80,29 @@ def test_a_users_own_numba_folder_holds_one_for_each_state_of_the_sources(tmp_pa
     assert said == [str(tmp_path / f"numba-{kernels._sources_hash()}")] * 2
 
 
-def test_kernels_of_old_sources_are_forgotten_after_a_month(tmp_path):
+@pytest.mark.parametrize("given", ["file", "file/inner"])
+def test_an_unusable_numba_folder_gives_way_to_ours(tmp_path, monkeypatch, given):
+    """Numba itself would take `__pycache__`, in which kernels of other sources may be."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / given))
+    monkeypatch.setenv("WHOLEWORD_CACHE", str(tmp_path / "ours"))
+    assert kernels._choose_cache() == tmp_path / "ours" / f"numba-{kernels._sources_hash()}"
+
+
+def test_kernels_of_old_sources_are_removed_after_a_month(tmp_path):
     current, old, recent = (tmp_path / f"numba-{name}" for name in ("current", "old", "recent"))
     for folder in (current, old, recent, tmp_path / "jieba"):
         folder.mkdir()
     month = time.time() - 31 * 24 * 3600
     for folder in (current, old, tmp_path / "jieba"):
         os.utime(folder, (month, month))
-    kernels._forget_old(current)
+    kernels._remove_unused(current)
     assert {path.name for path in tmp_path.iterdir()} == {current.name, recent.name, "jieba"}
     assert time.time() - current.stat().st_mtime < 100
-    kernels._forget_old(Path("/nowhere/numba-x"))
+    kernels._remove_unused(Path("/nowhere/numba-x"))
 
 
 def test_only_sources_with_kernels_count_for_the_hash():
-    """Else every edit would compile everything anew, which takes half a minute."""
-    readers = ("preprocess/encode/segmenters.py", "preprocess/encode/tokenizer_cache.py")
-    for name in readers:
+    """Otherwise every edit would recompile all kernels, which takes half a minute."""
+    for name in ("preprocess/encode/segmenters.py", "preprocess/encode/tokenizer_cache.py"):
         assert "preprocess.kernels import" not in (support.REPOSITORY / name).read_text()

@@ -51,7 +51,7 @@ def test_the_contract_command_with_no_argument(tmp_path: Path) -> None:
     assert manifest.parts["train"].rows > 1000
     second = run_cli("build-shards", cwd=tmp_path)
     assert second.status == 0
-    assert "finished before" in second.output
+    assert "already built" in second.output
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -157,7 +157,7 @@ def test_the_parsers_own_errors() -> None:
 def test_shards_of_other_options_are_refused_and_overwritten(tmp_path: Path, text: Path) -> None:
     arguments = build_arguments(tmp_path / "out", text)
     assert invoke(*arguments).status == 0
-    assert "finished before" in invoke(*arguments).output
+    assert "already built" in invoke(*arguments).output
     other = [*arguments, "--max-length", "32"]
     invoke(*other).assert_one_line(f"{tmp_path}/out: holds shards built with other options")
     assert read_manifest(tmp_path / "out").max_length == 64
@@ -211,7 +211,7 @@ def test_train_vocab(tmp_path: Path, text: Path) -> None:
     done = invoke(*arguments)
     assert done.status == 0, done
     assert "next:" in done.output
-    invoke(*arguments).assert_one_line(f"{folder}: is there already")
+    invoke(*arguments).assert_one_line(f"{folder}: already exists")
     built = invoke(*build_arguments(tmp_path / "out", text), "--tokenizer", folder)
     assert built.status == 0, built
 

@@ -68,8 +68,8 @@ def test_bad_requests_are_one_line(tmp_path: Path, corpus: Path) -> None:
     (tmp_path / "taken" / "file").touch()
     (tmp_path / "blank.txt").write_text(" \n\n")
     for arguments, problem in (
-        ((inputs, tmp_path / "taken", 3500), "taken: is there already"),
-        ((inputs, tmp_path / "taken" / "file", 3500), "file: is there already"),
+        ((inputs, tmp_path / "taken", 3500), "taken: already exists"),
+        ((inputs, tmp_path / "taken" / "file", 3500), "file: already exists"),
         ((inputs, tmp_path / "taken" / "file" / "under", 3500), "under: cannot be written"),
         ((inputs, tmp_path / "new", 20), "--vocab-size 20: the text has"),
         ((inputs, tmp_path / "new", -1), "--vocab-size -1: must be"),

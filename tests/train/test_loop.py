@@ -8,6 +8,7 @@ import torch
 
 from preprocess.errors import WholewordError
 from tests.train.shard_factory import ShardSpec, make_shards
+from train import pretrain
 from train.data.shard_dataset import ShardDataset
 from train.data.windows import Cursor, LoaderOptions
 from train.engine.checkpoint import RunProgress
@@ -15,6 +16,7 @@ from train.engine.health import HealthMonitor
 from train.engine.process_group import Ranks, is_lost_rank
 from train.engine.schedules import Schedule
 from train.engine.totals import StepTotals, pack_seed
+from train.model.flops import PeakRate
 from train.options import parse
 from train.pretrain import train, train_step
 from train.report.meters import TrainingMeter
@@ -185,7 +187,7 @@ def make_run(dataset, tmp_path):
             saver=Saver(),
             console=Console(),
             validator=validator,
-            meter=TrainingMeter(ranks, lambda batch: 1.0, 1.0),
+            meter=TrainingMeter(ranks, lambda batch: 1.0, PeakRate(1.0, measured=False)),
             health=HealthMonitor(engine),
             clock=Clock(options.run),
             stop=stop or Stop(),
@@ -214,6 +216,16 @@ def test_a_step_sums_its_micro_batches_and_steps_once(make_run):
     assert run.engine.seeds == [pack_seed(7, 0, k) for k in range(3)]
     assert (run.progress.step, run.progress.cursor["pack"]) == (1, 3)
     assert run.meter.steps == 1
+
+
+def test_a_steps_buffers_are_in_use_until_its_work_is_done(make_run, monkeypatch):
+    """On a GPU the copies from them are only queued when the step returns."""
+    queued = SimpleNamespace(waited=0)
+    queued.synchronize = lambda: setattr(queued, "waited", queued.waited + 1)
+    monkeypatch.setattr(pretrain, "queued_work", lambda device: queued)
+    run = make_run(total=12)
+    assert train(run)
+    assert queued.waited > 0, "the loader waits before it writes them again"
 
 
 def test_a_ranks_share_is_multiplied_by_what_deepspeed_divides_by(make_run):

@@ -81,8 +81,8 @@ class Loader:
         it lacks is filled up with empty packs.
 
         A step's arrays are valid until the step after the next one is asked for; then, and when
-        nobody reads them any more (`Step.use`), their buffers are written again. Closing the iterator ends its thread; an error in the thread is
-        raised where the step would have come.
+        nobody reads them any more (`Step.use`), their buffers are written again. Closing the
+        iterator ends its thread; an error in the thread is raised where the step would have come.
 
         Args:
             start: where `first_step` starts: `Cursor()`, or the cursor of the step before.

@@ -8,14 +8,16 @@ CPU what cannot work there is replaced, and every replacement is reported.
 import copy
 import json
 import math
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from preprocess.errors import WholewordError
+from train.engine.adam import check_torch_adam
 from train.engine.half import allow_fp16_on_cpu
 from train.engine.keys import leave_out_removed
+from train.engine.scheduler import KINDS, check_scheduler
+from train.engine.sections import leave_out_unused, refused_keys
 from train.options import Options, flag
 
 AUTO = "auto"
@@ -45,15 +47,6 @@ _WITHOUT_ZERO = {
     "bf16": "DeepSpeed's bf16 optimizer without ZeRO drifts away from fp32",
 }
 _CPU_OPTIMIZERS = ("adam", "adamw", "muon")  # those of DeepSpeed's that need no kernel of its own
-_SCHEDULERS = {"WarmupLR": "constant", "WarmupDecayLR": "linear", "WarmupCosineLR": "cosine"}
-# Sections that would take over what the training loop and its loader do.
-_REFUSED = {
-    "data_efficiency": "rows are ordered by the loader here",
-    "pipeline": "models are not cut into pipeline stages here",
-    "torch_autocast": "the precision is set by fp16, bf16 or --precision here",
-    "zenflow": "gradients are accumulated exactly here",
-    "autotuning": "batch sizes are chosen by hand here",
-}
 
 
 @dataclass(frozen=True)
@@ -64,8 +57,6 @@ class Hardware:
     """Torch's name of the device type, "cpu" or "cuda"."""
     bf16: bool
     """Whether it multiplies bf16 in hardware."""
-    fused_adam: bool
-    """Whether DeepSpeed's fused Adam can be built or is there."""
     cpu_fp16: bool = False
     """Whether fp16 is wanted on a CPU too, slow as it is (`WHOLEWORD_CPU_FP16=1`, for tests)."""
 
@@ -104,8 +95,8 @@ def detect_hardware() -> Hardware:
     device = get_accelerator().device_name()
     if device == "cpu":
         bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        return Hardware(device, bf16, fused_adam=False, cpu_fp16=allow_fp16_on_cpu())
-    return Hardware(device, get_accelerator().is_bf16_supported(), shutil.which("nvcc") is not None)
+        return Hardware(device, bf16, cpu_fp16=allow_fp16_on_cpu())
+    return Hardware(device, get_accelerator().is_bf16_supported())
 
 
 def read_config(path: str) -> dict[str, Any]:
@@ -228,15 +219,9 @@ class _Resolver:
     def check_sections(self) -> None:
         for name in leave_out_removed(self.config):
             self.notes.append(f'"{name}" -> left out: it is off, and DeepSpeed no longer has it')
-        for name, reason in _REFUSED.items():
-            section = self.config.get(name)
-            if isinstance(section, dict) and section.get("enabled", True) and section:
-                raise self.error(f'"{name}" cannot be used: {reason}', "remove that section")
-        if self.config.get("managed_gradient_accumulation") is False:
-            raise self.error(
-                '"managed_gradient_accumulation" is false, the loop here needs it',
-                "remove that line",
-            )
+        for cause, remedy in refused_keys(self.config):
+            raise self.error(cause, remedy)
+        self.notes += leave_out_unused(self.config)
 
     def batch(self, world_size: int) -> tuple[int, int]:
         """Micro-batch size and accumulation; a global batch size decides the accumulation."""
@@ -375,16 +360,24 @@ class _Resolver:
             raise self.error(f"{kind} has no CPU version", remedy)
 
     def _torch_adam(self, params: dict[str, Any]) -> None:
-        """Use torch's fused AdamW where DeepSpeed's own would need a compiler."""
-        zero = self.section("zero_optimization")
-        offload = zero.get("offload_optimizer")
+        """Use torch's fused AdamW, unless the file asks for DeepSpeed's or offloads its states.
+
+        DeepSpeed's own has to be compiled: that takes a compiler, a CUDA toolkit and minutes.
+        """
+        asked = params.get("torch_adam", AUTO)
+        if not isinstance(asked, bool) and asked != AUTO:
+            raise self.error(
+                f'"optimizer.params.torch_adam" is {asked!r}', 'write true, false or "auto"'
+            )
+        offload = self.section("zero_optimization").get("offload_optimizer")
         offloads = isinstance(offload, dict) and offload.get("device", "none") != "none"
-        if offloads or self.hardware.fused_adam:
+        if asked is not True and (offloads or (asked is False and self.hardware.device != "cpu")):
             return
-        if params.get("torch_adam") is not True:
+        if asked is not True:
             self.notes.append("optimizer -> torch's fused AdamW: DeepSpeed's has to be compiled")
+        check_torch_adam(params, self.hardware.device != "cpu", self.error)
         params["torch_adam"] = True
-        params["fused"] = True
+        params.setdefault("fused", not params.get("foreach"))
 
     def schedule(self) -> tuple[str, int | None]:
         """Translate a "scheduler" section into ours, which the loop steps."""
@@ -392,12 +385,12 @@ class _Resolver:
         if not section:
             return self.option("lr_scheduler_type"), None
         kind = section.get("type") if isinstance(section, dict) else None
-        if not isinstance(kind, str) or kind not in _SCHEDULERS:
+        if not isinstance(kind, str) or kind not in KINDS:
             raise self.error(
                 f"the scheduler {kind!r} is not offered",
                 "remove that section and use --lr-scheduler-type",
             )
-        name = _SCHEDULERS[kind]
+        name = KINDS[kind]
         given = self.options.given
         if "lr_scheduler_type" in given and self.option("lr_scheduler_type") != name:
             raise self.error(
@@ -405,8 +398,12 @@ class _Resolver:
                 f"--lr-scheduler-type {self.option('lr_scheduler_type')}",
                 "make them equal, or remove that section",
             )
-        params = section.get("params", {})
-        warmup = params.get("warmup_num_steps", AUTO) if isinstance(params, dict) else AUTO
+        params = section.get("params") or {}
+        if not isinstance(params, dict):
+            raise self.error('"scheduler.params" is not an object', "remove that section")
+        rate = self.settle("optimizer.params.lr")
+        self.notes += check_scheduler(kind, params, rate, self.option("max_steps"), self.error)
+        warmup = params.get("warmup_num_steps", AUTO)
         if warmup == AUTO:
             return name, None
         if isinstance(warmup, bool) or not isinstance(warmup, int) or warmup < 0:

@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import traceback
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -13,13 +14,28 @@ from preprocess.errors import WholewordError
 _READ_ELSEWHERE = {"data_parallel_size", "sequence_parallel_size"}
 # What the resolver takes out before DeepSpeed sees a configuration.
 _RESOLVED = {"scheduler", "bfloat16"}
+# Keys of sections that DeepSpeed reads one by one; in the others it refuses unknown keys itself.
+_INNER_KEYS = {
+    "optimizer": ("type", "params", "legacy_fusion"),
+    "scheduler": ("type", "params"),
+    "data_types": ("grad_accum_dtype", "param_dtype", "buffer_dtype", "keep_in_fp32_modules"),
+}
+# What to do where an operation of DeepSpeed's cannot be built.
+_TOOLS = "install a C++ compiler and ninja"
+_CUDA_TOOLS = f"{_TOOLS}, and the CUDA toolkit that torch was built with"
+_BUILD_REMEDIES = {
+    "cpu_adam": f'{_TOOLS}, or remove "offload_optimizer"',
+    "fused_adam": f'{_CUDA_TOOLS}, or remove "torch_adam": false',
+    "async_io": f'{_TOOLS} and libaio, or offload to "cpu" instead of "nvme"',
+}
 
 
 def check_keys(given: dict[str, Any], resolved: dict[str, Any], file: str) -> None:
     """Let DeepSpeed read a configuration, and refuse top-level keys that it never asks for.
 
     DeepSpeed ignores such keys in silence, so a misspelt section would change what is trained.
-    Names that begin with "_" or "/" are taken for comments. Inner keys are DeepSpeed's to check.
+    Names that begin with "_" or "/" are taken for comments. Inner keys are DeepSpeed's to check,
+    but for those of sections in which it does not.
 
     Args:
         given: the file's content.
@@ -52,6 +68,9 @@ def check_keys(given: dict[str, Any], resolved: dict[str, Any], file: str) -> No
             return self  # `key in config.keys()` is a question too
 
     _check_names(given, _section_names(DeepSpeedConfig, Asked, asked), file)
+    for section, names in _INNER_KEYS.items():
+        if isinstance(inner := given.get(section), dict):
+            _check_names(inner, set(names), file, f"{section}.")
     with readable_refusals(resolved, file):
         DeepSpeedConfig(dict(resolved))
 
@@ -79,13 +98,52 @@ def _section_names(reader: Any, recorder: Any, asked: set[str]) -> set[str]:
     return asked | _READ_ELSEWHERE | _RESOLVED
 
 
-def _check_names(given: Iterable[str], known: set[str], file: str) -> None:
+def _check_names(given: Iterable[str], known: set[str], file: str, path: str = "") -> None:
     for key in given:
         if key in known or key.startswith(("_", "/")):
             continue
         near = difflib.get_close_matches(key, known, 1)
         remedy = f'write "{near[0]}"' if near else "remove it"
-        raise WholewordError(f'{file}: DeepSpeed knows no key "{key}" here; {remedy}')
+        raise WholewordError(f'{file}: DeepSpeed knows no key "{path}{key}" here; {remedy}')
+
+
+@contextlib.contextmanager
+def readable_builds(file: str) -> Iterator[None]:
+    """Turn a failed build of one of DeepSpeed's operations into one line that names it.
+
+    What can be missing (a compiler, ninja, a CUDA toolkit, another one than torch's) raises a dozen
+    kinds of errors. What they share is where they come from: a method of the operation's builder.
+    """
+    try:
+        yield
+    except WholewordError:
+        raise
+    except Exception as error:
+        operation = _operation_of(error)
+        if operation is None:
+            raise
+        raise WholewordError(
+            f'{file}: DeepSpeed cannot build its operation "{operation}" ({_cause(error)}); '
+            f"{_BUILD_REMEDIES.get(operation, _CUDA_TOOLS)}"
+        ) from error
+
+
+def _operation_of(error: Exception) -> str | None:
+    """Name of the operation in whose builder an error was raised, None where it was elsewhere."""
+    from deepspeed.ops.op_builder.builder import OpBuilder
+
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        builder = frame.f_locals.get("self")
+        if isinstance(builder, OpBuilder):
+            return builder.name
+    return None
+
+
+def _cause(error: Exception) -> str:
+    """An error in one line: of a compiler's many, the first that says what is wrong."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    telling = [line for line in lines[1:] if "error" in line.lower() or "not found" in line]
+    return " ".join(next(iter(telling), lines[0]).split())[:300]
 
 
 @contextlib.contextmanager

@@ -27,6 +27,10 @@ class Ranks:
     """How many there are."""
     device: torch.device
     """Where its tensors live."""
+    control: Any = None
+    """The group in which ranks agree on numbers and objects: None for the default one. Where that
+    one sends GPU memory, this is one of gloo's: a number that went through a GPU would be known
+    only after everything that is queued there, and every step would wait for it."""
 
     @property
     def first(self) -> bool:
@@ -37,8 +41,8 @@ class Ranks:
         """Sums over ranks, in fp64 (exact for counts), by one all-reduce."""
         if self.world_size == 1:
             return values
-        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
-        torch.distributed.all_reduce(tensor)
+        tensor = torch.tensor(values, dtype=torch.float64)
+        torch.distributed.all_reduce(tensor, group=self.control)
         return tensor.tolist()
 
     def share(self, value: Any) -> Any:
@@ -46,7 +50,7 @@ class Ranks:
         if self.world_size == 1:
             return value
         box = [value]
-        torch.distributed.broadcast_object_list(box, src=0, device=self.device)
+        torch.distributed.broadcast_object_list(box, src=0, group=self.control)
         return box[0]
 
     def on_first(self, work: Callable[[], Result]) -> Result:
@@ -80,13 +84,13 @@ class Ranks:
         """Every rank's value, on every rank."""
         values = [value] * self.world_size
         if self.world_size > 1:
-            torch.distributed.all_gather_object(values, value)
+            torch.distributed.all_gather_object(values, value, group=self.control)
         return values
 
     def wait(self) -> None:
         """Wait until every rank is here."""
         if self.world_size > 1:
-            torch.distributed.barrier()
+            torch.distributed.barrier(group=self.control)
 
 
 def rank_of_process() -> int:
@@ -132,7 +136,11 @@ def process_group() -> Iterator[Ranks]:
         if name != "cpu":
             get_accelerator().set_device(local)
         device = torch.device(name if name == "cpu" else f"{name}:{local}")
-        yield Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size(), device)
+        world_size = torch.distributed.get_world_size()
+        control = None
+        if world_size > 1 and torch.distributed.get_backend() != "gloo":
+            control = torch.distributed.new_group(backend="gloo")
+        yield Ranks(torch.distributed.get_rank(), world_size, device, control)
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()

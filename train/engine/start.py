@@ -6,7 +6,7 @@ from transformers import PreTrainedModel
 
 from train.engine.config import EnginePlan
 from train.engine.half import let_scale_stay_at_minimum
-from train.engine.keys import readable_refusals
+from train.engine.keys import readable_builds, readable_refusals
 from train.engine.optimizer import keep_gradient_norm, keep_rate_ratios, parameter_groups
 from train.options import Options
 
@@ -15,12 +15,13 @@ def start_engine(model: PreTrainedModel, plan: EnginePlan, options: Options) -> 
     """Hand the model to DeepSpeed.
 
     Raises:
-        WholewordError: DeepSpeed refuses the configuration.
+        WholewordError: DeepSpeed refuses the configuration, or cannot build what it asks for.
     """
     import deepspeed
 
     groups = parameter_groups(model, plan.weight_decay)
-    with readable_refusals(plan.config, options.run.deepspeed):
+    file = options.run.deepspeed
+    with readable_refusals(plan.config, file), readable_builds(file):
         engine, *_ = deepspeed.initialize(model=model, model_parameters=groups, config=plan.config)
     keep_gradient_norm(engine)
     keep_rate_ratios(engine, plan.learning_rate)

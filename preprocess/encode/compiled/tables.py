@@ -2,7 +2,7 @@
 
 A file is a header line of JSON (names, dtypes, shapes, offsets) and the arrays behind it, each
 aligned to 64 bytes. It is written under a temporary name and renamed, so that two builders do no
-harm; its own hash stands in the last 8 bytes, so that a torn or damaged file is built again.
+harm; its own hash stands in the last 8 bytes, so that an incomplete or damaged file is built again.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ import numpy as np
 import xxhash
 
 from preprocess.cache import cache_folder
-from preprocess.files import written
+from preprocess.files import write_bytes
 
 Tables = dict[str, np.ndarray]
 
@@ -37,8 +37,8 @@ def cached_tables(name: str, key: str, build: Callable[[], Tables]) -> Tables:
         return tables
     content = _serialize(build())
     # A full disk costs only the time to build again.
-    with contextlib.suppress(OSError), written(path, shared=True) as temporary:
-        temporary.write_bytes(content)
+    with contextlib.suppress(OSError):
+        write_bytes(path, content, shared=True)
     return _load(path) or _parse(memoryview(content))
 
 

@@ -1,3 +1,4 @@
+import errno
 from itertools import pairwise
 from pathlib import Path
 
@@ -120,7 +121,19 @@ def test_a_shard_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_torn_shard_is_no_shard(tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["ShardWriter._put", "publish"])
+def test_an_error_at_the_end_leaves_no_temporary_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"), ShardWriter(tmp_path / "shard", 0, SCHEMA):
+        monkeypatch.setattr(f"preprocess.write.shards.{where}", full)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_incomplete_shard_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "shard", [random_rows(5000)])
     data = (tmp_path / "shard").read_bytes()
     for size in (len(data) - 8, len(data) - 1, len(data) // 2, 100, 3, 0):

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -214,3 +215,31 @@ def test_the_sample_has_little_padding(tmp_path, max_length):
     )
     assert tokens == int(dataset.lengths.sum(dtype=np.int64)) + 2 * len(dataset)
     assert tokens / (packs * 8 * max_length) > 0.98
+
+
+class Reader(threading.Event):
+    """What a GPU's event is: somebody who reads buffers until it is set."""
+
+    synchronize = threading.Event.wait
+
+
+@pytest.mark.parametrize("prefetch", [1, 2])
+def test_buffers_are_not_written_while_somebody_reads_them(dataset, prefetch):
+    options = replace(OPTIONS, accumulation=1, prefetch=prefetch)
+    expected = [micro[0] for *_, micro in all_steps(dataset, options, total=12)]
+    steps = Loader(dataset, options).steps(Cursor(), 0, 12)
+    readers, taken = [], []
+    for step in islice(steps, prefetch + 3):  # as many as there are sets of buffers
+        taken.append(step)
+        readers.append(Reader())
+        step.use.until(readers[-1])
+    following = threading.Thread(target=lambda: taken.extend(steps))
+    following.start()
+    following.join(0.3)
+    assert following.is_alive() and len(taken) == prefetch + 3, "the loader waits for a reader"
+    assert [frozen(step.micro_batches[0]) for step in taken] == expected[: len(taken)]
+    for reader in readers:
+        reader.set()
+    following.join(10)
+    assert len(taken) == 12
+    assert frozen(taken[-1].micro_batches[0]) == expected[-1]

@@ -11,9 +11,9 @@ from preprocess.errors import WholewordError
 from train.engine.config import Hardware, make_engine_plan, read_config
 from train.options import parse
 
-CPU = Hardware("cpu", bf16=True, fused_adam=False)
-OLD_CPU = Hardware("cpu", bf16=False, fused_adam=False)
-GPU = Hardware("cuda", bf16=True, fused_adam=True)
+CPU = Hardware("cpu", bf16=True)
+OLD_CPU = Hardware("cpu", bf16=False)
+GPU = Hardware("cuda", bf16=True)
 CONFIGS = sorted((Path(__file__).parents[3] / "ds_configs").glob("*.json"))
 
 
@@ -63,7 +63,7 @@ def test_half_precision_without_zero_becomes_stage_1(precision):
 
 
 def test_fp16_stays_on_a_cpu_where_a_test_wants_it():
-    made = plan({"fp16": {"enabled": "auto"}}, hardware=Hardware("cpu", True, False, cpu_fp16=True))
+    made = plan({"fp16": {"enabled": "auto"}}, hardware=Hardware("cpu", True, cpu_fp16=True))
     assert made.precision == "fp16"
     assert any("WHOLEWORD_CPU_FP16=1" in note for note in made.notes)
 
@@ -136,7 +136,10 @@ def test_a_file_for_the_trainer_loads():
     assert made.config["train_batch_size"] == 8 * 3 * 2
     assert "scheduler" not in made.config
     assert "offload" not in " ".join(made.notes)
-    assert '"activation_checkpointing.partition_activations"' in " ".join(made.notes)
+    notes = " ".join(made.notes)
+    assert '"activation_checkpointing" -> left out: --gradient-checkpointing' in notes
+    assert "activation_checkpointing" not in made.config
+    assert 'warmup_type "log" (DeepSpeed\'s default) -> "linear"' in notes
 
 
 CONFLICTS = [
@@ -178,6 +181,147 @@ def test_the_files_value_holds_where_the_command_line_is_silent():
     made = plan({"optimizer": {"params": {"lr": 5e-4}}, "gradient_clipping": 0.5})
     assert made.learning_rate == 5e-4
     assert made.config["gradient_clipping"] == 0.5
+
+
+def scheduled(kind, **params):
+    return {"scheduler": {"type": kind, "params": params}}
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        (scheduled("WarmupLR", warmup_max_lr=1e-3), '"scheduler.params.warmup_max_lr" is 0.001'),
+        (scheduled("WarmupLR", warmup_min_lr=1e-6), '"scheduler.params.warmup_min_lr" is 1e-06'),
+        (scheduled("WarmupLR", warmup_min_lr=[0, 0]), '"scheduler.params.warmup_min_lr" is [0, 0]'),
+        (scheduled("WarmupLR", warmup_type="log"), "\"scheduler.params.warmup_type\" is 'log'"),
+        (scheduled("WarmupLR", last_batch_iteration=5), '"scheduler.params.last_batch_iteration"'),
+        (scheduled("WarmupLR", total_num_steps=5), "WarmupLR has no such parameter"),
+        (scheduled("WarmupDecayLR", total_num_steps=5), "follow from --num-train-epochs"),
+        (scheduled("WarmupCosineLR", cos_min_ratio=0.1), '"scheduler.params.cos_min_ratio" is 0.1'),
+        (scheduled("WarmupCosineLR", warmup_min_ratio=0.5), "warm-up begins at 0"),
+        ({"scheduler": {"type": "WarmupLR", "params": [1]}}, '"scheduler.params" is not an object'),
+    ],
+)
+def test_a_schedule_that_is_not_followed_is_refused(config, named):
+    with pytest.raises(WholewordError) as caught:
+        plan(config)
+    assert named in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_schedule_that_says_what_happens_is_taken():
+    config = scheduled(
+        "WarmupDecayLR",
+        warmup_max_lr=3e-4,
+        warmup_min_lr=0,
+        warmup_type="linear",
+        warmup_num_steps=7,
+        total_num_steps=40,
+        last_batch_iteration=-1,
+    )
+    made = plan(config, "--learning-rate", "3e-4", "--max-steps", "40")
+    assert (made.schedule, made.warmup_steps) == ("linear", 7)
+    assert not any("scheduler" in note for note in made.notes)
+
+
+def test_where_deepspeeds_default_schedule_is_not_ours_it_is_said():
+    notes = " | ".join(plan(scheduled("WarmupDecayLR"), "--learning-rate", "3e-4").notes)
+    for said in ('warmup_type "log"', "1000 warm-up steps", "warmup_max_lr 0.001", "-> 0.0003"):
+        assert said in notes
+    assert "cos_min_ratio" in " ".join(plan(scheduled("WarmupCosineLR", cos_min_ratio=1e-4)).notes)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"zero_optimization": {"stage": 2, "zenflow": {"topk_ratio": 0.1}}},
+        {"hybrid_engine": {"enabled": True}},
+        {"weight_quantization": {"quantized_initialization": {"num_bits": 8}}},
+        {"tensor_parallel": {"autotp_size": 2}},
+        {"sequence_parallel_size": 2},
+        {"gradient_allreduce_op": "sum"},
+        {"managed_gradient_accumulation": False},
+        {"checkpoint": {"use_node_local_storage": True}},
+        {"checkpoint": {"load_universal": True}},
+        {"checkpoint": {"writer": {"type": "fast"}}},
+        {"compile": {"deepcompile": True}},
+        {"expert_parallel": {"enabled": True}},
+        {"torch_autocast": {"enabled": True}},
+    ],
+    ids=json.dumps,
+)
+def test_what_would_take_over_the_loop_is_refused(config):
+    with pytest.raises(WholewordError, match=r'^ds_configs/zero2.json: ".+" cannot be used: .+; '):
+        plan(config)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("activation_checkpointing", {"partition_activations": True}, "--gradient-checkpointing"),
+        ("tensorboard", {"enabled": True, "output_path": "x"}, "--report-to"),
+        ("wandb", {"enabled": True}, "--report-to"),
+        ("csv_monitor", {"enabled": True}, "--report-to"),
+        ("comet", {"enabled": True}, "--report-to"),
+        ("dataloader_drop_last", True, "leaves no row out"),
+        ("data_parallel_size", 2, "every rank takes rows"),
+        ("disable_allgather", True, "DeepSpeed"),
+    ],
+)
+def test_what_has_no_effect_here_is_named(key, value, named):
+    made = plan({key: value})
+    assert key not in made.config
+    assert any(note.startswith(f'"{key}" -> left out: ') and named in note for note in made.notes)
+
+
+@pytest.mark.parametrize("key", ["wandb", "tensorboard", "hybrid_engine", "data_efficiency"])
+@pytest.mark.parametrize("section", [{}, {"enabled": False}, {"enabled": "auto"}])
+def test_a_section_that_is_off_is_no_matter(key, section):
+    assert not any(f'"{key}" -> left' in note for note in plan({key: section}).notes)
+
+
+def adam(**params):
+    return {"optimizer": {"type": "AdamW", "params": params}}
+
+
+@pytest.mark.parametrize("hardware", [CPU, GPU], ids=["cpu", "gpu"])
+def test_torchs_fused_adamw_is_the_default_everywhere(hardware):
+    for config in ({}, adam(), adam(torch_adam="auto"), adam(bias_correction=True)):
+        made = plan(config, hardware=hardware)
+        params = made.config["optimizer"]["params"]
+        assert params["torch_adam"] and params["fused"] and "bias_correction" not in params
+        assert any("torch's fused AdamW" in note for note in made.notes)
+    assert (
+        plan(adam(foreach=True), hardware=hardware).config["optimizer"]["params"]["fused"] is False
+    )
+
+
+def test_deepspeeds_adam_where_the_file_asks_for_it_or_offloads():
+    made = plan(adam(torch_adam=False, bias_correction=False), hardware=GPU)
+    assert made.config["optimizer"]["params"]["torch_adam"] is False
+    assert not any("AdamW" in note for note in made.notes)
+    offload = {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}
+    made = plan(offload, hardware=GPU)
+    assert not made.config["optimizer"]["params"].get("torch_adam")
+    assert plan(adam(torch_adam=False)).config["optimizer"]["params"]["torch_adam"], "on a CPU"
+
+
+@pytest.mark.parametrize(
+    ("params", "remedy"),
+    [
+        ({"bias_correction": False}, "torch always corrects the bias"),
+        ({"max_grad_norm": 1.0}, 'write "gradient_clipping"'),
+        ({"set_grad_none": True}, "remove that line"),
+        ({"torch_adam": "yes"}, "write true, false"),
+    ],
+    ids=json.dumps,
+)
+@pytest.mark.parametrize("hardware", [CPU, GPU], ids=["cpu", "gpu"])
+def test_what_torchs_adamw_does_not_know_is_refused_with_the_reason(params, remedy, hardware):
+    with pytest.raises(WholewordError, match=r'"optimizer\.params\.') as caught:
+        plan(adam(**params), hardware=hardware)
+    assert remedy in str(caught.value)
+    asks = "false for DeepSpeed's" in str(caught.value)
+    assert asks == (hardware is GPU and params.keys().isdisjoint({"max_grad_norm", "torch_adam"}))
 
 
 IMPOSSIBLE = [

@@ -1,13 +1,14 @@
 """Misspelt keys of a DeepSpeed configuration."""
 
 import json
+import subprocess
 
 import pytest
 
 from preprocess.errors import WholewordError
 from tests.train.engine.test_config import CPU, TRAINER_FILE
 from train.engine.config import ROOT, make_engine_plan, read_config
-from train.engine.keys import check_keys
+from train.engine.keys import check_keys, readable_builds
 from train.options import parse
 
 # From DeepSpeed's documentation and from files that people give to the Trainer.
@@ -78,6 +79,72 @@ def test_a_misspelt_key_is_named_with_the_nearest(key, near):
     with pytest.raises(WholewordError) as caught:
         check({key: {}})
     assert str(caught.value) == f'mine.json: DeepSpeed knows no key "{key}" here; {near}'
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "near"),
+    [
+        ("optimizer", "parms", 'write "params"'),
+        ("scheduler", "param", 'write "params"'),
+        ("data_types", "grad_dtype", "grad_accum_dtype"),
+    ],
+)
+def test_a_misspelt_key_within_a_section_that_deepspeed_does_not_check(section, key, near):
+    config = {section: {"type": "AdamW" if section == "optimizer" else "WarmupLR", key: {}}}
+    if section == "data_types":
+        config = {section: {key: "fp32"}}
+    with pytest.raises(WholewordError, match=rf'knows no key "{section}\.{key}" here; .*{near}'):
+        check(config)
+
+
+def build(error):
+    """Raise as a builder of DeepSpeed's does, and as what it calls does."""
+    from deepspeed.ops.op_builder.builder import OpBuilder
+
+    class Broken(OpBuilder):
+        def absolute_name(self):
+            return "broken"
+
+        def sources(self):
+            raise error
+
+    with readable_builds("mine.json"):
+        Broken("cpu_adam").sources()
+
+
+def build_errors():
+    from deepspeed.ops.op_builder.builder import CUDAMismatchException, MissingCUDAException
+
+    compilers = "Error building extension 'cpu_adam': [1/3] c++ -MMD\n x.cpp:1: fatal error: no x.h"
+    return [
+        (RuntimeError(compilers), "fatal error: no x.h"),
+        (
+            RuntimeError("Error building x: c++ -o\nsh: c++: not found\nninja: stopped"),
+            "sh: c++: not",
+        ),
+        (RuntimeError("Unable to JIT load the cpu_adam op"), "Unable to JIT load"),
+        (FileNotFoundError(2, "No such file or directory", "c++"), "No such file or directory"),
+        (subprocess.CalledProcessError(1, ["which", "c++"]), "returned non-zero exit status 1"),
+        (MissingCUDAException("CUDA_HOME does not exist"), "CUDA_HOME does not exist"),
+        (CUDAMismatchException("12.1 against 13.0"), "12.1 against 13.0"),
+        (ImportError(), "ImportError"),
+    ]
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_an_operation_that_cannot_be_built_is_named_in_one_line(number):
+    error, cause = build_errors()[number]
+    with pytest.raises(WholewordError) as caught:
+        build(error)
+    line = str(caught.value)
+    assert line.startswith('mine.json: DeepSpeed cannot build its operation "cpu_adam" (')
+    assert cause in line and "\n" not in line
+    assert line.endswith('install a C++ compiler and ninja, or remove "offload_optimizer"')
+
+
+def test_other_errors_are_not_taken_for_builds():
+    with pytest.raises(RuntimeError, match="out of memory"), readable_builds("mine.json"):
+        raise RuntimeError("CUDA out of memory")
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """Packed attention against plain attention with a mask."""
 
+import inspect
+
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from train.model import attention
-from train.model.attention import has_varlen_kernel, packed_attention
+from train.model.attention import packed_attention, why_no_kernel
 
 HEADS, DIM = 3, 8
 
@@ -93,9 +95,55 @@ def test_bf16_keeps_scores_in_fp32():
     assert ((output.float() - expected).norm() / expected.norm()) < 4e-3
 
 
-def test_varlen_kernel_needs_ampere_and_low_precision():
-    assert has_varlen_kernel(torch.float16, 64, (8, 0))
-    assert has_varlen_kernel(torch.bfloat16, 64, (9, 0))
-    assert not has_varlen_kernel(torch.float32, 64, (9, 0))
-    assert not has_varlen_kernel(torch.float16, 64, (7, 5))
-    assert not has_varlen_kernel(torch.float16, 20, (9, 0))
+@pytest.mark.parametrize(
+    ("device", "dtype", "capability", "head_dim", "reason"),
+    [
+        ("cuda", torch.float16, (8, 0), 64, None),
+        ("cuda", torch.bfloat16, (9, 0), 256, None),
+        ("cpu", torch.float32, (0, 0), 5, None),
+        ("cuda", torch.float32, (9, 0), 64, "takes fp16 and bf16 only"),
+        ("cuda", torch.float16, (7, 5), 64, "compute capability 8.0, this one has 7.5"),
+        ("cuda", torch.float16, (9, 0), 20, "model's have 20"),
+        ("cuda", torch.float16, (9, 0), 264, "model's have 264"),
+        ("xpu", torch.float16, (0, 0), 64, "on xpu"),
+    ],
+)
+def test_why_a_device_has_no_kernel(device, dtype, capability, head_dim, reason, monkeypatch):
+    monkeypatch.setattr(attention, "_has_varlen_attn", lambda: True)
+    found = why_no_kernel(device, dtype, capability, head_dim)
+    assert found is None if reason is None else reason in found
+
+
+def test_a_torch_without_the_kernel_is_named(monkeypatch):
+    monkeypatch.setattr(attention, "_has_varlen_attn", lambda: False)
+    assert "this build of torch" in why_no_kernel("cuda", torch.float16, (9, 0), 64)
+
+
+def test_varlen_attn_of_this_torch_takes_what_we_give():
+    """The call itself needs a GPU; torch 2.10 had neither `scale` nor `window_size`."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    takes = inspect.signature(varlen_attn).parameters
+    assert {"scale", "window_size"} <= takes.keys()
+    assert list(takes)[:7] == ["query", "key", "value", "cu_seq_q", "cu_seq_k", "max_q", "max_k"]
+
+
+@pytest.mark.parametrize("window", [None, 3])
+def test_half_precision_on_a_gpu_is_one_call_of_the_kernel(window, monkeypatch):
+    """What the kernel would be given: `[T, heads, head_dim]`, and both sides of the window."""
+    calls = []
+
+    def varlen_attn(q, k, v, *boundaries, **keywords):
+        calls.append((q.shape, boundaries, keywords))
+        return q
+
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", varlen_attn)
+    states = [s.detach().half() for s in random_states(6)]
+    boundaries = torch.tensor([0, 6])
+    output = attention._varlen(*states, boundaries, 6, 0.3, window)
+    assert output.shape == states[0].transpose(1, 2).shape
+    shape, (starts_q, starts_k, longest_q, longest_k), keywords = calls[0]
+    assert shape == states[0][0].transpose(0, 1).shape
+    assert starts_q is starts_k is boundaries and longest_q == longest_k == 6
+    reach = -1 if window is None else window - 1
+    assert keywords == {"scale": 0.3, "window_size": (reach, reach)}

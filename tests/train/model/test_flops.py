@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from train.model import flops
-from train.model.flops import FlopCounter, peak_flops
+from train.model.flops import FlopCounter, PeakRate, peak_rate
 
 SMALL = {
     "vocab_size": 50,
@@ -78,10 +78,10 @@ def test_modernbert_windows():
 def test_peak_is_measured_once(monkeypatch):
     calls = []
     monkeypatch.setattr(flops, "_measured_peak", lambda *args: calls.append(args) or 5.0)
-    peak_flops.cache_clear()
-    assert [peak_flops(torch.device("cpu"), "fp32") for _ in range(3)] == [5.0] * 3
+    peak_rate.cache_clear()
+    assert [peak_rate(torch.device("cpu"), "fp32").flops for _ in range(3)] == [5.0] * 3
     assert calls == [(torch.device("cpu"), torch.float32)]
-    peak_flops.cache_clear()
+    peak_rate.cache_clear()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -94,6 +94,12 @@ def test_measured_peak_is_plausible_and_soon_known(dtype):
 
 def test_gpu_peak_is_of_the_data_sheet(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100 80GB HBM3")
-    peak_flops.cache_clear()
-    assert peak_flops(torch.device("cuda", 0), "bf16") == 989e12
-    peak_flops.cache_clear()
+    peak_rate.cache_clear()
+    assert peak_rate(torch.device("cuda", 0), "bf16") == PeakRate(989e12, measured=False)
+    peak_rate.cache_clear()
+
+
+def test_no_measured_peak_is_exceeded():
+    measured = PeakRate(100.0, measured=True)
+    assert [measured.share(rate) for rate in (50.0, 200.0, 100.0)] == [0.5, 1.0, 0.5]
+    assert PeakRate(100.0, measured=False).share(110.0) == pytest.approx(1.1), "so it is told"
