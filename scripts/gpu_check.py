@@ -259,12 +259,12 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, help="time for all parts (8.5)")
     parser.add_argument("--dry-run", action="store_true", help="on a CPU, to try this script")
     options = parser.parse_args()
-    os.environ["PYTHONUNBUFFERED"] = "1"  # a log is read even if its writer was stopped
     if options.dry_run:
         os.environ |= {"WHOLEWORD_GPU_DRY_RUN": "1", "DS_ACCELERATOR": "cpu"}
     elif not torch.cuda.is_available():
         print("gpu_check: torch sees no GPU here, so nothing was checked")
         return 0
+    os.environ["PYTHONUNBUFFERED"] = "1"  # a log is read even if its writer was stopped
     minutes = options.minutes or (40 if options.dry_run else 8.5)
     with tempfile.TemporaryDirectory() as name:
         check = Check(

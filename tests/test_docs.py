@@ -73,6 +73,7 @@ class Row:
     ids: list[int]
     words: list[bool]
     sentences: list[bool]
+    document: int = -1
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -106,7 +107,7 @@ def read_rows(folder: Path, part: str) -> Iterator[Row]:
         rows = pa.ipc.read_record_batch(pa.ipc.read_message(message), schema).to_pylist()
         assert [len(row["input_ids"]) for row in rows] == batch["lengths"]
         for row in rows:
-            yield Row(number, row["input_ids"], row["word_starts"], row["sentence_starts"])
+            yield Row(number, *row.values())
             number += 1
 
 
@@ -213,12 +214,16 @@ def cut_in_two(rows: list[Row], place: int, draws: Draws, order: bool) -> tuple[
     cut = cuts[x0 * len(cuts) >> 32]
     a = Row(row.number, row.ids[:cut], row.words[:cut], [])
     b = Row(row.number, row.ids[cut:], row.words[cut:], [])
-    if x1 >= 1 << 31 or (not order and len(rows) == 1):
+    documents = {row.document for row in rows}
+    if x1 >= 1 << 31 or (not order and len(documents) == 1):
         return a, b, 0
     if order:
         return b, a, 1
     q = x2 * (len(rows) - 1) >> 32
-    other = rows[q + (q >= place)]
+    q += q >= place
+    while rows[q].document == row.document:
+        q = (q + 1) % len(rows)
+    other = rows[q]
     return a, Row(0, other.ids[: len(b.ids)], other.words[: len(b.ids)], []), 1
 
 

@@ -11,13 +11,14 @@ import io
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from transformers import AutoModelForMaskedLM
+from transformers import AutoModelForMaskedLM, BertConfig, BertModel
 
 from preprocess.files import write_json
 from preprocess.write.shards import seal
@@ -45,7 +46,7 @@ class Session:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.found: dict[str, dict[str, Any]] = {}
-        for name, rows in (("shards", (200, 60)), ("other", (90, 40)), ("tiny", (4,))):
+        for name, rows in (("shards", (100, 60)), ("other", (40, 40)), ("tiny", (4,))):
             make_shards(folder / name, ShardSpec(rows=rows, max_length=32, vocab_size=8000))
             shutil.copytree(runs.ROOT / "samples" / "tokenizer", folder / name / "tokenizer")
         self.manifest("without validation", lambda manifest: manifest["parts"].pop("validation"))
@@ -151,6 +152,54 @@ def full_disk(session: Session) -> None:
         session.run(f"room again at {name}", f"full-{name}")
 
 
+def tiny_disk(session: Session) -> None:
+    """A file system of a few kilobytes, where one may be mounted; then a larger one."""
+    disk = session.folder / "disk"
+    disk.mkdir()
+    logged = ("--report-to", "tensorboard")
+    for size in ("4k", "5m"):
+        if not mount("mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(disk)):
+            continue
+        try:
+            session.run(f"disk of {size}", "disk/run", *logged)
+            assert mount("mount", "-o", "remount,size=64m", str(disk))
+            session.run(f"disk of {size}, larger", "disk/run", *logged)
+        finally:
+            assert mount("umount", "-l", str(disk))
+
+
+def mount(name: str, *options: str) -> bool:
+    """Whether a command about mounts is there, and permitted."""
+    path = shutil.which(name, path=os.defpath)
+    return path is not None and not subprocess.run([path, *options], capture_output=True).returncode
+
+
+def other_reading(session: Session) -> None:
+    """Changes after which a place in a window of packs means nothing."""
+    for name in ("seed", "size", "padded"):
+        with stopping_after(2):
+            session.run(f"{name} before", name)
+    larger = ("--per-device-train-batch-size", "4")
+    longer = ("--max-steps", "6")
+    session.run("seed changed", "seed", "--seed", "7", *longer, CHANGED)
+    epochs = ("--max-steps", "0", "--num-train-epochs", "2")
+    session.run("size changed, epochs", "size", *larger, *epochs, CHANGED)
+    session.run("size changed", "size", *larger, *longer, CHANGED)
+    with mock.patch("train.run.setup.why_padded", lambda *_: "for a test"):
+        session.run("padded refused", "padded")
+        session.run("padded", "padded", *longer, CHANGED)
+
+
+def headless(session: Session) -> None:
+    """An encoder that was saved without a head for masked tokens."""
+    folder = session.folder / "encoder"
+    config = BertConfig(vocab_size=8000, hidden_size=32, num_hidden_layers=1, intermediate_size=64)
+    config.num_attention_heads = 2
+    BertModel(config).save_pretrained(folder)
+    shutil.copytree(session.folder / "shards" / "tokenizer", folder, dirs_exist_ok=True)
+    session.run("new head", "head", "--model", str(folder), "--config-overrides", "")
+
+
 def no_room(*_: Any, **__: Any) -> Any:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -194,6 +243,9 @@ def run_all(folder: Path) -> dict[str, dict[str, Any]]:
     other_data(session)
     impossible(session)
     full_disk(session)
+    tiny_disk(session)
+    other_reading(session)
+    headless(session)
     types(session)
     damaged_tokenizer(session)
     with stopping_after(2):
@@ -208,7 +260,8 @@ def main(folder: Path) -> dict[str, dict[str, Any]]:
     with process_group() as ranks:
         # DeepSpeed remembers the group of processes that it first saw, so all runs share one.
         pretrain.process_group = lambda: contextlib.nullcontext(ranks)
-        return run_all(folder)
+        with mock.patch("train.model.flops._measured_peak", lambda *_: 1e12):  # takes seconds
+            return run_all(folder)
 
 
 if __name__ == "__main__":

@@ -54,8 +54,9 @@ def train(folder: Path, name: str, *options: str, data: str = "shards") -> tuple
     model = () if "--model" in options else runs.MODEL
     # A file that gives a rate allows none on the command line.
     rate = () if any("diverging" in option for option in options) else ("--learning-rate", "1e-2")
+    defaults = runs.without((*COMMON, *model, *rate), options)
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = pretrain.main([*paths, *COMMON, *model, *rate, *options])
+        status = pretrain.main([*paths, *defaults, *options])
     return status, out.getvalue(), err.getvalue()
 
 

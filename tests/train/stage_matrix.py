@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from train.engine import checkpoint, universal
 from train.engine.checkpoint import RunProgress, Saver
-from train.engine.half import allow_fp16_on_cpu, let_scale_stay_at_minimum
 from train.engine.optimizer import parameter_groups
+from train.engine.precision import allow_fp16_on_cpu, let_scale_stay_at_minimum
 from train.engine.process_group import process_group
 
 STAGES = {

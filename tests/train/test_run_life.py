@@ -119,6 +119,43 @@ def test_a_full_disk_is_one_line_and_the_next_start_goes_on(found, file):
     assert not [name for name in found[f"full at {file}"]["files"] if name.endswith(".tmp")]
 
 
+@pytest.mark.parametrize("size", ["4k", "5m"])
+def test_a_disk_that_is_full_is_one_line_and_the_next_start_goes_on(found, size):
+    if f"disk of {size}" not in found:
+        pytest.skip("mounting a small file system is not permitted here")
+    refused(found[f"disk of {size}"], "No space left on device", "make room and run the same")
+    finished(found[f"disk of {size}, larger"], 4)
+
+
+def test_another_order_begins_the_epoch_again(found):
+    before, run = found["seed before"], found["seed changed"]
+    finished(run, 6)
+    assert "those of the present epoch come again" in run["output"]
+    assert before["saved"]["cursor"]["pack"] == 2
+    assert run["saved"]["cursor"]["pack"] == 4
+
+
+def test_packs_of_another_size_begin_the_window_again(found):
+    refused(found["size changed, epochs"], "2 steps of another size", "with --max-steps")
+    run = found["size changed"]
+    finished(run, 6)
+    assert "those of the present window come again" in run["output"]
+    assert run["saved"]["cursor"]["pack"] == 4
+
+
+def test_packs_do_not_become_padded_batches_unasked(found):
+    refused(found["padded refused"], "a run on packs", "would take padded batches")
+    finished(found["padded"], 6)
+    assert found["padded"]["saved"]["packed"] is False
+    assert "those of the present window come again" in found["padded"]["output"]
+
+
+def test_a_new_head_is_said(found):
+    finished(found["new head"], 4)
+    assert "the masked-LM head is new: " in found["new head"]["output"]
+    assert "head is new" not in found["six"]["output"]
+
+
 def test_a_curve_that_cannot_be_drawn_is_drawn_later(found):
     run = found["full at curves.png"]
     finished(run, 4)

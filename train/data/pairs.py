@@ -3,7 +3,10 @@
 - Sentence order (ALBERT's SOP, Lan et al. 2020): the halves are swapped half the time; label 1 if
   they were, else 0.
 - Next sentence (BERT's NSP, Devlin et al. 2019): half the time the second half is the beginning of
-  another row of the window, no longer than what it replaces; label 1 if it is, else 0.
+  a row of another document in the window, no longer than what it replaces; label 1 if it is, else
+  0. A row is drawn from all others; if it is of the same document, the next one in the window's
+  shuffled order (after the last comes the first) that is not takes its place. In a window of one
+  document every second half is the true one.
 
 A row without a sentence start after its first token stays whole and has no label. All draws are
 the row's own (`philox`, block 0 of `STRUCTURE`: which cut, whether to change it, which other row),
@@ -43,6 +46,7 @@ def check_pairs(manifest: Manifest, sentence_order: bool, next_sentence: bool) -
 def make_pairs(
     table: np.ndarray,
     sentences: np.ndarray,
+    documents: np.ndarray,
     order: bool,
     bytes_an_id: int,
     seed: np.uint64,
@@ -54,6 +58,7 @@ def make_pairs(
     Args:
         table: int64 `[rows, collate.ROW_COLUMNS]`, rows of one segment.
         sentences: int64 `[rows]`, bit address of each row's first `sentence_starts`.
+        documents: int64 `[rows]`, the document of each row.
         order: True for sentence order, False for next sentence.
         bytes_an_id: 2 or 4.
         seed: uint64.
@@ -63,6 +68,7 @@ def make_pairs(
     rows = len(table)
     drawn = np.empty(2, np.uint64)
     whole = table[:, TOKENS_A].copy()
+    foreign = _next_of_another(documents)
     for r in range(rows):
         labels[r] = IGNORE_INDEX
         row = np.uint64(table[r, ROW])
@@ -71,13 +77,27 @@ def make_pairs(
         cut = _cut(sentences[r], whole[r], drawn[0] & _LOW)
         if cut == 0:
             continue
-        labels[r] = np.int64(change < _HALF and (order or rows > 1))
+        labels[r] = np.int64(change < _HALF and (order or foreign[r] >= 0))
         _split(table, r, cut, whole[r], bytes_an_id)
         if labels[r] == 1 and order:
             _swap(table, r)
         elif labels[r] == 1:
             place = np.int64((other * np.uint64(rows - 1)) >> _U32)
-            _take_from(table, r, place + (place >= r), whole)
+            place += place >= r
+            if documents[place] == documents[r]:
+                place = foreign[place]
+            _take_from(table, r, place, whole)
+
+
+@kernel
+def _next_of_another(documents: np.ndarray) -> np.ndarray:
+    """The next place, around the end, of another document; -1 if there is none: int64 `[rows]`."""
+    rows = len(documents)
+    places = np.full(rows, -1)
+    for i in range(2 * rows - 2, -1, -1):  # twice around: the last places look past the end
+        here, after = i % rows, (i + 1) % rows
+        places[here] = after if documents[after] != documents[here] else places[after]
+    return places
 
 
 @kernel

@@ -43,6 +43,8 @@ class BatchRows:
     """int64, bit address of its first `sentence_starts`."""
     lengths: np.ndarray
     """int64, tokens without special tokens."""
+    documents: np.ndarray
+    """int64, number of the row's document; rows of one follow each other."""
 
 
 def check_tokenizer(folder: Path, manifest: Manifest) -> None:
@@ -141,8 +143,15 @@ class ShardDataset:
             for column in columns
         )
         lengths = np.diff(columns[0].offsets.to_numpy()).astype(np.int64)
-        first = int(self._first_rows[batch])
-        return BatchRows(record_batch, first, ids[:-1] >> 3, words[:-1], sentences[:-1], lengths)
+        return BatchRows(
+            batch=record_batch,
+            first=int(self._first_rows[batch]),
+            ids=ids[:-1] >> 3,
+            words=words[:-1],
+            sentences=sentences[:-1],
+            lengths=lengths,
+            documents=record_batch.column(3).to_numpy(),
+        )
 
     def row(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """One row's (ids, word_starts, sentence_starts), for people and tests; not fast."""
@@ -182,7 +191,7 @@ class ShardDataset:
             inside
             and bool(np.all((index.rows > 0) & (index.offset >= 0) & (index.bytes > 0)))
             and bool(np.all(index.bytes <= sizes[index.shard] - index.offset))
-            and not _overlap(index)
+            and _is_in_order(index)
             and np.array_equal(
                 np.bincount(index.shard, index.rows, minlength=len(shards)).astype(np.int64), rows
             )
@@ -264,16 +273,17 @@ class ShardDataset:
                 and np.array_equal(np.diff(column.offsets.to_numpy()), lengths)
                 for column in record_batch.columns[:3]
             )
+            and record_batch.column(3).null_count == 0
             and int(record_batch.column(0).flatten().to_numpy().max()) < self._vocab_size
             and _all_first_set(record_batch.column(1))
         )
 
 
-def _overlap(index: ShardIndex) -> bool:
-    """Whether two record batches of one shard share a byte."""
-    order = np.lexsort((index.offset, index.shard))
-    shard, begin, size = index.shard[order], index.offset[order], index.bytes[order]
-    return bool(np.any((shard[1:] == shard[:-1]) & (begin[1:] < begin[:-1] + size[:-1])))
+def _is_in_order(index: ShardIndex) -> bool:
+    """Whether record batches follow each other as their rows are numbered, and share no byte."""
+    shard, begin, end = index.shard, index.offset, index.offset + index.bytes
+    later = (shard[1:] > shard[:-1]) | ((shard[1:] == shard[:-1]) & (begin[1:] >= end[:-1]))
+    return bool(np.all(later))
 
 
 def _all_first_set(column: pa.ListArray) -> bool:

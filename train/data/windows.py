@@ -176,6 +176,7 @@ class Assembler:
             make_pairs(
                 table,
                 np.concatenate([batch.sentences for batch in located])[order],
+                np.concatenate([batch.documents for batch in located])[order],
                 self._options.sentence_order,
                 self._dataset.manifest.id_dtype.itemsize,
                 np.uint64(self._options.seed),

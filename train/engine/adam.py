@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from preprocess.errors import WholewordError
+from train.engine.keys import AUTO
 
-AUTO = "auto"
-# Of no parameter's: what DeepSpeed takes out before it makes the optimizer.
+# What DeepSpeed takes out before it makes the optimizer.
 _TAKEN_OUT = {"torch_adam", "adam_w_mode"}
 _REMEDIES = {
     "max_grad_norm": 'write "gradient_clipping", outside "optimizer", instead',

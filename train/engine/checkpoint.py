@@ -50,6 +50,8 @@ class RunProgress(BaseModel):
     """The step at which the data of `settings` began to be read; above 0 after a change of it."""
     last_validation: int | None = None
     """Step of the last validation, -1 before the first; None in checkpoints that do not say."""
+    packed: bool | None = None
+    """Whether batches are packs rather than padded rows; None in checkpoints that do not say."""
     world_size: int
     stage: int
     precision: str
@@ -111,21 +113,22 @@ class Saver:
         self.wait()
         final = self._folder / f"step-{progress.step:08d}"
         aside = self._folder / f"{ASIDE}{final.name}"
-        if self._ranks.first:
-            with _writing(aside, OSError):
-                self._folder.mkdir(parents=True, exist_ok=True)
-                for pattern in (f"{ASIDE}*", f"{_DOOMED}*"):
-                    for leftover in self._folder.glob(pattern):
-                        shutil.rmtree(leftover)
-        self._ranks.wait()
+        self._ranks.on_first(lambda: self._make_room(aside))
         with _writing(aside, OSError), _problems(engine, aside) as problems:
             engine.save_checkpoint(str(aside), tag=STATE, save_latest=False)
-            if self._ranks.first and not problems:
-                text = progress.model_dump_json(indent=2) + "\n"
-                (aside / "progress.json").write_text(text, encoding="utf-8")
         self._raise_together(next(iter(problems), None))
+        text = progress.model_dump_json(indent=2) + "\n"
+        self._ranks.on_first(lambda: _write_progress(aside, text))
         if self._ranks.first:
             self._under_way = self._thread.submit(_make_current, aside, final, self._keep)
+
+    def _make_room(self, aside: Path) -> None:
+        """Make the folder of checkpoints, and remove what a kill has left in it."""
+        with _writing(aside, OSError):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for pattern in (f"{ASIDE}*", f"{_DOOMED}*"):
+                for leftover in self._folder.glob(pattern):
+                    shutil.rmtree(leftover)
 
     @property
     def failed(self) -> bool:
@@ -154,6 +157,11 @@ class Saver:
 
     def __exit__(self, *_: object) -> None:
         self._thread.shutdown()
+
+
+def _write_progress(aside: Path, text: str) -> None:
+    with _writing(aside, OSError):
+        (aside / "progress.json").write_text(text, encoding="utf-8")
 
 
 def _make_current(aside: Path, final: Path, keep: int) -> None:
@@ -201,7 +209,8 @@ def room_for(what: str, remedy: str, *errors: type[Exception]) -> Iterator[None]
     except errors as error:
         if isinstance(error, RuntimeError) and _WRITE_FAILED not in str(error):
             raise
-        cause = next(iter(str(error).splitlines()), type(error).__name__)
+        text = getattr(error, "strerror", None) or str(error)
+        cause = next(iter(text.splitlines()), type(error).__name__)
         raise WholewordError(f"{what} ({cause}); {remedy}") from error
 
 

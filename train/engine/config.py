@@ -14,13 +14,12 @@ from typing import Any, cast
 
 from preprocess.errors import WholewordError
 from train.engine.adam import check_torch_adam
-from train.engine.half import allow_fp16_on_cpu
-from train.engine.keys import leave_out_removed
+from train.engine.keys import AUTO, leave_out_removed
+from train.engine.precision import allow_fp16_on_cpu, fall_back
 from train.engine.scheduler import KINDS, check_scheduler
 from train.engine.sections import leave_out_unused, refused_keys
 from train.options import Options, flag
 
-AUTO = "auto"
 ROOT = Path(__file__).resolve().parents[2]
 
 # Where a file's value and a command line's option mean the same.
@@ -266,12 +265,9 @@ class _Resolver:
                 'make them equal, or write "auto" for "enabled" in the file',
             )
         precision = in_file or (asked if asked != AUTO else "fp16")
-        if precision == "fp16" and self.hardware.cpu_fp16:
-            self.notes.append("fp16 stays on a CPU, where it is slow: WHOLEWORD_CPU_FP16=1")
-        elif precision == "fp16" and self.hardware.device == "cpu":
-            precision = "bf16" if self.hardware.bf16 else "fp32"
-            has = "computes bf16" if self.hardware.bf16 else "computes neither fp16 nor bf16"
-            self.notes.append(f"fp16 -> {precision}: this CPU {has}")
+        if precision == "fp16" and self.hardware.device == "cpu":
+            precision, note = fall_back(self.hardware.bf16, self.hardware.cpu_fp16)
+            self.notes.append(note)
         for name in ("fp16", "bf16"):
             self.section(name)["enabled"] = precision == name
             self.config[name] = self.config[name] if precision == name else {"enabled": False}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from preprocess.errors import WholewordError
-from train.engine.half import can_scale_fall
+from train.engine.precision import can_scale_fall
 
 OVERFLOWS = 50
 """Skipped steps in a row that end a run: a loss scale of 2^32 needs 33 to come down to 1."""

@@ -10,6 +10,9 @@ from pydantic import ValidationError
 
 from preprocess.errors import WholewordError
 
+AUTO = "auto"
+"""What stands in a file where the command line, or DeepSpeed's default, decides."""
+
 # Read by deepspeed.initialize, not by its DeepSpeedConfig.
 _READ_ELSEWHERE = {"data_parallel_size", "sequence_parallel_size"}
 # What the resolver takes out before DeepSpeed sees a configuration.
@@ -86,7 +89,7 @@ def leave_out_removed(config: dict[str, Any]) -> list[str]:
     for name in getattr(deepspeed_config, "_REMOVED_TOP_LEVEL_CONFIG_KEYS", ()):
         section = config.get(name)
         switch = section.get("enabled") if isinstance(section, dict) else section
-        if switch is False or switch == "auto":
+        if switch is False or switch == AUTO:
             del config[name]
             left_out.append(name)
     return left_out

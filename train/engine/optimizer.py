@@ -9,7 +9,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from preprocess.errors import WholewordError
-from train.engine.half import let_scale_stay_at_minimum
+from train.engine.precision import let_scale_stay_at_minimum
 
 _RATIO = "lr_ratio"  # of a parameter group: its share of the learning rate
 _CLIP = "clip_grad"  # ZeRO's optimizers' name of the norm that gradients are scaled down to

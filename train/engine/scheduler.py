@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from preprocess.errors import WholewordError
+from train.engine.keys import AUTO
 
-AUTO = "auto"
 KINDS = {"WarmupLR": "constant", "WarmupDecayLR": "linear", "WarmupCosineLR": "cosine"}
 """DeepSpeed's schedulers, and the schedule here that each of them is."""
 _COSINE_FLOOR = 0.0001  # DeepSpeed's default share of the rate at the end

@@ -8,7 +8,8 @@ silence.
 from collections.abc import Callable, Iterator
 from typing import Any
 
-AUTO = "auto"
+from train.engine.keys import AUTO
+
 _METRICS = "metrics.jsonl has the metrics here, and --report-to sends them on"
 _NOTHING = "nothing here depends on it"
 
@@ -20,11 +21,12 @@ def _is_on(section: Any) -> bool:
     return bool(section) and section.get("enabled", True) not in (None, False, AUTO)
 
 
-def _asks_for_monitor(section: Any) -> bool:
+def _is_enabled(section: Any) -> bool:
+    """Whether a section that is off by itself says that it is on."""
     return isinstance(section, dict) and section.get("enabled") not in (None, False, AUTO)
 
 
-def _is_large(value: Any) -> bool:
+def _is_several(value: Any) -> bool:
     return value not in (None, False, AUTO, 0, 1)
 
 
@@ -49,18 +51,18 @@ _REFUSED: tuple[tuple[str, Callable[[Any], bool], str, str], ...] = (
         "remove that section",
     ),
     ("autotuning", _is_on, "batch sizes are chosen by hand here", "remove that section"),
-    ("hybrid_engine", _asks_for_monitor, "nothing is generated here", "remove that section"),
+    ("hybrid_engine", _is_enabled, "nothing is generated here", "remove that section"),
     ("weight_quantization", _is_on, "weights are not quantized here", "remove that section"),
-    ("expert_parallel", _asks_for_monitor, "no model here has experts", "remove that section"),
+    ("expert_parallel", _is_enabled, "no model here has experts", "remove that section"),
     (
         "tensor_parallel.autotp_size",
-        _is_large,
+        _is_several,
         "every rank computes whole layers here",
         "use ZeRO 3 for models that are too large",
     ),
     (
         "sequence_parallel_size",
-        _is_large,
+        _is_several,
         "every rank computes whole rows here",
         "remove that line",
     ),
@@ -96,10 +98,10 @@ _REFUSED: tuple[tuple[str, Callable[[Any], bool], str, str], ...] = (
 # Path, when it means something, and why it is left out.
 _LEFT_OUT: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("activation_checkpointing", bool, "--gradient-checkpointing recomputes activations here"),
-    ("tensorboard", _asks_for_monitor, _METRICS),
-    ("wandb", _asks_for_monitor, _METRICS),
-    ("csv_monitor", _asks_for_monitor, _METRICS),
-    ("comet", _asks_for_monitor, _METRICS),
+    ("tensorboard", _is_enabled, _METRICS),
+    ("wandb", _is_enabled, _METRICS),
+    ("csv_monitor", _is_enabled, _METRICS),
+    ("comet", _is_enabled, _METRICS),
     ("dataloader_drop_last", _is_true, "the loader here leaves no row out"),
     ("data_parallel_size", _is_true, "every rank takes rows of its own"),
     ("sequence_parallel_size", _is_true, _NOTHING),

@@ -5,9 +5,9 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from train.engine.config import EnginePlan
-from train.engine.half import let_scale_stay_at_minimum
 from train.engine.keys import readable_builds, readable_refusals
 from train.engine.optimizer import keep_gradient_norm, keep_rate_ratios, parameter_groups
+from train.engine.precision import let_scale_stay_at_minimum
 from train.options import Options
 
 

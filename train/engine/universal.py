@@ -23,8 +23,8 @@ from torch import nn
 
 from preprocess.errors import WholewordError
 from train.engine.checkpoint import ASIDE, FULL_DISK, STATE, RunProgress, room_for
-from train.engine.half import let_scale_stay_at_minimum
 from train.engine.optimizer import keeping_hyperparameters, parameter_groups
+from train.engine.precision import let_scale_stay_at_minimum
 from train.engine.process_group import Ranks
 
 _WHOLE = "mp_rank_00_model_states.pt"  # stages 0, 1 and 2 call the file of counters so

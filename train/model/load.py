@@ -6,6 +6,7 @@ A model is never re-implemented; `packed` says what is changed of it from outsid
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from train.model.presets import PRESETS, apply_overrides, is_folder, preset_conf
 from train.model.vocabulary_check import (
     REMEDY,
     Vocabulary,
+    cause_of,
     check_encoder_weights,
     check_positions,
     fit_vocabulary,
@@ -40,6 +42,7 @@ def load_model(
     seed: int = 0,
     pairs: bool = False,
     trust_remote_code: bool = False,
+    notes: list[str] | None = None,
 ) -> PreTrainedModel:
     """Load a checkpoint, or make a preset from nothing, to fit the shards; fp32, on the CPU.
 
@@ -57,6 +60,7 @@ def load_model(
         seed: of new weights.
         pairs: also load the head for pairs of sentences (BERT only).
         trust_remote_code: run code that comes with a hub model.
+        notes: takes a line for people where a head is new.
 
     Raises:
         WholewordError: the model is missing or does not fit the shards.
@@ -67,26 +71,32 @@ def load_model(
         if name in PRESETS:
             config = preset_config(name, vocabulary.size, vocabulary.pad_id, vocabulary.max_length)
             apply_overrides(config, overrides, name)
-            with _readable_shapes(name, overrides):
+            with _readable_overrides(name, overrides):
                 model = new_model(config, pairs, name)
         else:
-            model = _load_checkpoint(name, overrides, pairs, trust_remote_code)
+            model, new = _load_checkpoint(name, overrides, pairs, trust_remote_code)
             fit_vocabulary(model, name, vocabulary, trust_remote_code)
+            if notes is not None:
+                notes.extend(_new_heads(new, name, vocabulary.size))
     check_positions(model, name, vocabulary.max_length)
     return model
 
 
 def _load_checkpoint(
     name: str, overrides: Mapping[str, object], pairs: bool, trust_remote_code: bool
-) -> PreTrainedModel:
-    """Load configuration and weights; pickled weights only as plain tensors (weights_only)."""
+) -> tuple[PreTrainedModel, set[str]]:
+    """Load configuration and weights; pickled weights only as plain tensors (weights_only).
+
+    Returns:
+        The model, and the names of the weights that the checkpoint lacks.
+    """
     if is_path(name) and not is_folder(Path(name)):
         raise WholewordError(f"{name}: no such folder; {REMEDY}")
     with readable_errors(name):
         config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
     apply_overrides(config, overrides, name)
     model_class = _model_class(config, pairs, name)
-    with _readable_shapes(name, overrides), readable_errors(name):
+    with readable_errors(name, overrides):
         model, report = model_class.from_pretrained(
             name,
             config=config,
@@ -95,25 +105,38 @@ def _load_checkpoint(
             output_loading_info=True,
             trust_remote_code=trust_remote_code,
         )
-    check_encoder_weights(model, report["missing_keys"], name)
-    return model
+    missing = set(report["missing_keys"])
+    check_encoder_weights(model, missing, name)
+    return model, {key for key in missing if not key.startswith(f"{model.base_model_prefix}.")}
+
+
+def _new_heads(missing: set[str], name: str, entries: int) -> list[str]:
+    """Lines about the heads whose weights are new; a checkpoint may lack a bias or two."""
+    weights = {key for key in missing if key.endswith(".weight")}
+    pair = {key for key in weights if "seq_relationship" in key}
+    lines = []
+    if weights - pair:
+        lines.append(
+            f"the masked-LM head is new: {name} has none, so the first loss is that of guessing "
+            f"(about {math.log(entries):.1f}) or above, and the encoder changes with the head"
+        )
+    if pair:
+        lines.append(f"the head for sentence pairs is new: {name} has none")
+    return lines
 
 
 @contextlib.contextmanager
-def _readable_shapes(name: str, overrides: Mapping[str, object]) -> Iterator[None]:
-    """Turn whatever a configuration with impossible overrides raises into one line."""
+def _readable_overrides(name: str, overrides: Mapping[str, object]) -> Iterator[None]:
+    """Turn whatever a preset with impossible overrides raises into one line."""
     try:
         yield
-    except WholewordError:
-        raise
     except Exception as error:  # transformers checks little: nearly any type comes
         if not overrides:
             raise
         changes = ",".join(f"{key}={value}" for key, value in overrides.items())
-        cause = " ".join(str(error).split())[:200] or type(error).__name__
         raise WholewordError(
-            f"{name}: --config-overrides {changes} gives no model that can be made ({cause}); "
-            "change the values"
+            f"{name}: --config-overrides {changes} gives no model that can be made "
+            f"({cause_of(error)}); change the values"
         ) from error
 
 

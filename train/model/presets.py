@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -91,23 +92,36 @@ def apply_overrides(config: PretrainedConfig, overrides: Mapping[str, object], n
         if key in _NOT_OVERRIDDEN:
             raise WholewordError(f"--config-overrides {key}={value}: {_NOT_OVERRIDDEN[key]}")
         old = getattr(config, key, None)
-        if not hasattr(config, key):
+        if not hasattr(config, key) or key.startswith("_") or callable(old):
             raise WholewordError(
                 f"{name}: its configuration has no value {key!r}; see the config.json of "
                 f"{config.model_type} models for the names"
+            )
+        if isinstance(old, dict | list | tuple):
+            raise WholewordError(
+                f"--config-overrides {key}={value}: its value now is {old}, which takes more than "
+                "one value; give --model a folder with a config.json of its own"
             )
         new = _convert(value, old, key, name)
         if type(old) is int and type(new) is int and new <= 0 < old:
             raise WholewordError(
                 f"--config-overrides {key}={value}: must be above 0; its value now is {old}"
             )
-        setattr(config, key, new)
+        try:
+            setattr(config, key, new)
+        except Exception as error:  # transformers validates some fields, with errors of its own
+            raise WholewordError(
+                f"--config-overrides {key}={value}: {config.model_type} models cannot have that; "
+                f"its value now is {old}"
+            ) from error
 
 
 def _convert(value: object, old: object, key: str, name: str) -> object:
     """Read a string as the type of the value that it replaces."""
     if not isinstance(value, str) or isinstance(old, str):
         return value
+    if old is None:
+        return _read_value(value)
     try:
         if isinstance(old, bool):
             return {"true": True, "1": True, "false": False, "0": False}[value.lower()]
@@ -116,3 +130,11 @@ def _convert(value: object, old: object, key: str, name: str) -> object:
         raise WholewordError(
             f"{name}: {key}={value} is not of type {type(old).__name__}; its value now is {old}"
         ) from error
+
+
+def _read_value(text: str) -> object:
+    """Read a value whose type nothing says: a number or a truth value where it looks like one."""
+    try:
+        return json.loads(text.lower())
+    except ValueError:
+        return text

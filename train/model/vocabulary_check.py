@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 
-from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel
 
@@ -41,17 +39,27 @@ def is_path(name: str) -> bool:
 
 
 @contextlib.contextmanager
-def readable_errors(name: str) -> Iterator[None]:
+def readable_errors(name: str, overrides: Mapping[str, object] | None = None) -> Iterator[None]:
     """Turn what transformers raises for a missing, damaged or unfit model into one line."""
     try:
         yield
-    except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
-        cause = str(error).strip().splitlines()[0]
+    except Exception as error:  # a config.json can make transformers raise nearly anything
+        cause, remedy = cause_of(error), REMEDY
         if "ignore_mismatched_sizes" in cause:
             cause = "its weights have other shapes than its configuration or the overrides say"
+        if overrides:
+            remedy = "leave --config-overrides out, or change its values"
         raise WholewordError(
-            f"{name}: cannot be loaded as a masked language model ({cause}); {REMEDY}"
+            f"{name}: cannot be loaded as a masked language model ({cause}); {remedy}"
         ) from error
+
+
+def cause_of(error: Exception) -> str:
+    """An error of a library in one line, with its type where its text alone says little."""
+    text = next(iter(str(error).strip().splitlines()), "")[:300]
+    if isinstance(error, OSError | ValueError | RuntimeError) and text:
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def check_encoder_weights(model: PreTrainedModel, missing: Iterable[str], name: str) -> None:

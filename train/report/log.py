@@ -3,7 +3,8 @@
 import contextlib
 import json
 import math
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,19 @@ def _writing(folder: Path) -> Iterator[None]:
 def _start_tensorboard(folder: Path, step: int) -> Any:
     from torch.utils.tensorboard import SummaryWriter
 
+    threading.excepthook = _without_writer_threads(threading.excepthook)
     return SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+
+
+def _without_writer_threads(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """A hook that leaves out TensorBoard's thread on a full disk: the next write says it again."""
+
+    def say(args: threading.ExceptHookArgs) -> None:
+        writer = type(args.thread).__name__ == "_AsyncWriterThread"
+        if not (writer and isinstance(args.exc_value, OSError)):
+            hook(args)
+
+    return say
 
 
 def _start_wandb(folder: Path, settings: dict[str, Any]) -> Any:

@@ -1,6 +1,7 @@
 """A run's folder: who may write into it, and what the run in it is."""
 
 import contextlib
+import errno
 import fcntl
 import json
 from pathlib import Path
@@ -43,7 +44,10 @@ def claim(folder: Path) -> IO[str]:
             f"{folder}: another run is writing there; wait for it, or choose another --output-dir"
         ) from None
     except OSError as error:
-        raise WholewordError(f"{folder}: cannot be written ({error.strerror})") from error
+        remedy = "choose another --output-dir"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            remedy = f"make room, or {remedy}"
+        raise WholewordError(f"{folder}: cannot be written ({error.strerror}); {remedy}") from error
     return lock
 
 
@@ -158,9 +162,12 @@ def check_unchanged(folder: Path, now: dict[str, Any], options: Options) -> bool
 def _refusal(folder: Path, changes: list[str], other_data: bool) -> WholewordError:
     remedy = "give the old ones, another --output-dir, or --allow-changes"
     if other_data:
+        weights = f"--model {folder / FINAL} --output-dir NEW"
+        if not (folder / FINAL).exists():
+            weights += "; stopped with --save-final-on-stop, it leaves them there"
         remedy = (
-            f"to go on with other data, start another run from its weights (--model {folder}/final "
-            "--output-dir NEW), or read the new data to its end in this one with --allow-changes"
+            f"to go on with other data, start another run from its weights ({weights}), or read "
+            "the new data to its end in this one with --allow-changes"
         )
     return WholewordError(
         f"{folder}: holds a run with other options ({'; '.join(changes)}); {remedy}"

@@ -13,6 +13,17 @@ from train.options import Options
 from train.run import folder as run_folder
 from train.run.run import Run
 
+# Settings that decide how many steps an epoch has.
+_STEP_SIZES = (
+    *("per_device_train_batch_size", "global_batch_size", "batch_warmup"),
+    *("sentence_order", "next_sentence"),
+)
+# A cursor is an epoch, a window of its rows, and a pack of the window. Another order has other
+# windows; other packing, other packs.
+_ORDER = {"seed", "draw_layout"}
+_BEGIN_OF_EPOCH = {"window": 0, "pack": 0}
+_PACKING = {"per_device_train_batch_size", "packed", "sentence_order", "next_sentence"}
+
 
 @dataclass(frozen=True)
 class Found:
@@ -96,6 +107,35 @@ def check_length(found: Found, settings: dict[str, Any], total: int, folder: Pat
         )
 
 
+def check_reading(
+    found: Found, settings: dict[str, Any], packed: bool, options: Options, folder: Path
+) -> None:
+    """Refuse to read the rest of the same rows in a way that was not asked for.
+
+    Raises:
+        WholewordError: the machine wants packs where padded batches were read, or the reverse; or
+            epochs would be counted in steps of two sizes.
+    """
+    was = found.progress
+    if found.other_data:
+        return
+    names = ["padded batches", "packs"]
+    other_batches = was.packed not in (None, packed)
+    if other_batches and not options.run.allow_changes:
+        raise WholewordError(
+            f"{folder}: holds a run on {names[not packed]}, and here it would take "
+            f"{names[packed]}; go on where it began, or give --allow-changes"
+        )
+    changed = _changed(was.settings, settings)
+    sizes = [name for name in _STEP_SIZES if name in changed]
+    if (sizes or other_batches) and not options.optimization.max_steps:
+        raise WholewordError(
+            f"{folder}: holds a run of {was.step} steps of another size "
+            f"({sizes[0] if sizes else names[not packed]}), so --num-train-epochs cannot count its "
+            "steps; say where it ends with --max-steps"
+        )
+
+
 def load_checkpoint(run: Run, found: Found) -> None:
     """Bring the engine to where a checkpoint is; every rank calls this."""
     was, now = found.progress, run.progress
@@ -112,8 +152,8 @@ def load_checkpoint(run: Run, found: Found) -> None:
     run.console.say(f"continues from {found.folder} (step {was.step} of {run.total_steps})")
     if found.other_data:
         run.console.say(f"changed: other shards than before; they are read from step {was.step} on")
-    elif was.cursor != run.progress.cursor:
-        run.console.say("changed: other micro-batches; the rows of the present window come again")
+    elif again := _read_again(was, now):
+        run.console.say(f"changed: how rows are read; those of the present {again} come again")
 
 
 def _continued(found: Found, now: RunProgress) -> RunProgress:
@@ -123,10 +163,10 @@ def _continued(found: Found, now: RunProgress) -> RunProgress:
     update: dict[str, Any] = {
         "world_size": now.world_size,
         "stage": now.stage,
+        "packed": now.packed,
         "settings": now.settings,
         "last_validation": validated,
     }
-    size = "per_device_train_batch_size"
     if found.other_data:
         update |= {
             "cursor": Cursor().to_dict(),
@@ -136,7 +176,21 @@ def _continued(found: Found, now: RunProgress) -> RunProgress:
             "evaluations_since_best": 0,
             "last_validation": -1,
         }
-    elif was.settings[size] != now.settings[size]:
-        # A window of rows is packed otherwise, so the place within it means nothing any more.
-        update["cursor"] = was.cursor | {"pack": 0}
+    elif again := _read_again(was, now):
+        update["cursor"] = was.cursor | ({"pack": 0} if again == "window" else _BEGIN_OF_EPOCH)
     return was.model_copy(update=update)
+
+
+def _read_again(was: RunProgress, now: RunProgress) -> str | None:
+    """What of the same rows comes again, because its order or its packs are others now."""
+    changed = _changed(was.settings, now.settings)
+    if was.packed not in (None, now.packed):
+        changed.add("packed")
+    if changed & _ORDER:
+        return "epoch"
+    return "window" if changed & _PACKING else None
+
+
+def _changed(was: dict[str, Any], now: dict[str, Any]) -> set[str]:
+    """The settings that differ; what an older version did not write down is passed over."""
+    return {name for name in was if was[name] != now.get(name)}

@@ -3,6 +3,7 @@
 import contextlib
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,7 +38,7 @@ from train.report.meters import TrainingMeter
 from train.report.progress import Console
 from train.run import folder as run_folder
 from train.run.finish import say_finished
-from train.run.resume import check_length, find_checkpoint, load_checkpoint
+from train.run.resume import check_length, check_reading, find_checkpoint, load_checkpoint
 from train.run.run import Run
 from train.run.signals import StopRequest
 from train.run.timing import Clock
@@ -73,12 +74,11 @@ def set_up(options: Options, ranks: Ranks) -> Run | None:
             say_finished(folder)
         return None
     found, lines = find_checkpoint(options, settings, ranks)
-    model, padding = make_model(options, plan, dataset.manifest, ranks)
+    model, padding = make_model(options, plan, dataset.manifest, ranks, lines)
     loader = loader_options(options, plan, dataset.manifest, ranks, model, packed=not padding)
-    steps = options.optimization.max_steps
-    if not steps:
-        steps = count_steps(dataset, loader, options.optimization.num_train_epochs)
-        steps += found.data_step if found else 0
+    if found:
+        check_reading(found, settings, not padding, options, folder)
+    steps = _total_steps(options, dataset, loader, found.data_step if found else 0)
     if found:
         check_length(found, settings, steps, folder)
     console = Console(steps, ranks.first)
@@ -99,7 +99,7 @@ def set_up(options: Options, ranks: Ranks) -> Run | None:
         engine=engine,
         schedule=make_schedule(plan, options, steps),
         total_steps=steps,
-        progress=_beginning(plan, ranks, settings),
+        progress=_beginning(plan, ranks, settings, packed=not padding),
         saver=Saver(folder / run_folder.CHECKPOINTS, options.run.save_total_limit, ranks),
         console=console,
         validator=Validator(validation, dataset, loader, model, ranks) if validation else None,
@@ -171,9 +171,20 @@ def loader_options(
 
 
 def make_model(
-    options: Options, plan: EnginePlan, manifest: Manifest, ranks: Ranks
+    options: Options,
+    plan: EnginePlan,
+    manifest: Manifest,
+    ranks: Ranks,
+    lines: list[str] | None = None,
 ) -> tuple[PreTrainedModel, str | None]:
     """Load or create the model, and prepare it for packs where they can be.
+
+    Args:
+        options: of the command line.
+        plan: stage and precision.
+        manifest: the shards'.
+        ranks: the run's.
+        lines: takes what people should know of the model, at least on rank 0.
 
     Returns:
         The model, partitioned in ZeRO-3 and else in fp32 on the CPU, and why it takes padded
@@ -198,6 +209,7 @@ def make_model(
             seed=options.optimization.seed,
             pairs=pairs,
             trust_remote_code=remote,
+            notes=lines,
         )
         return model, why_padded(model, ranks.device.type, DTYPES[plan.precision], capability)
 
@@ -217,6 +229,17 @@ def make_model(
     return model, padding
 
 
+def _total_steps(
+    options: Options, dataset: ShardDataset, loader: LoaderOptions, data_step: int
+) -> int:
+    """The step that the run ends at; `data_step` is where the present data began."""
+    if options.optimization.max_steps:
+        return options.optimization.max_steps
+    if data_step >= loader.batch_warmup:
+        loader = replace(loader, batch_warmup=0)
+    return data_step + count_steps(dataset, loader, options.optimization.num_train_epochs)
+
+
 def make_schedule(plan: EnginePlan, options: Options, total_steps: int) -> Schedule:
     """The learning rate over the run."""
     warmup = plan.warmup_steps
@@ -225,7 +248,9 @@ def make_schedule(plan: EnginePlan, options: Options, total_steps: int) -> Sched
     return Schedule(plan.schedule, plan.learning_rate, warmup, total_steps)
 
 
-def _beginning(plan: EnginePlan, ranks: Ranks, settings: dict[str, Any]) -> RunProgress:
+def _beginning(
+    plan: EnginePlan, ranks: Ranks, settings: dict[str, Any], packed: bool
+) -> RunProgress:
     return RunProgress(
         step=0,
         epoch=0,
@@ -233,6 +258,7 @@ def _beginning(plan: EnginePlan, ranks: Ranks, settings: dict[str, Any]) -> RunP
         best_loss=None,
         evaluations_since_best=0,
         last_validation=-1,
+        packed=packed,
         world_size=ranks.world_size,
         stage=plan.stage,
         precision=plan.precision,

@@ -30,7 +30,8 @@ def paired(order, seed=0, epoch=0, rows=None):
     table, keep = memory_table(rows)
     sentences = bit_address(rows.sentence_starts, keep, 5) + rows.offsets[:-1]
     buffers = make_buffers(len(rows.ids) + 3 * len(rows), len(rows))
-    make_pairs(table, sentences, order, 2, np.uint64(seed), np.uint64(epoch), buffers.pair_labels)
+    key = (np.uint64(seed), np.uint64(epoch))
+    make_pairs(table, sentences, rows.documents, order, 2, *key, buffers.pair_labels)
     size = len(buffers.input_ids)
     collator = Collator(memory_manifest(SPEC), pairs=True)
     return rows, collator.pack(table, buffers, size, make_masking("wwm", 0.0), seed, epoch)
@@ -96,6 +97,31 @@ def test_next_sentence_takes_the_begin_of_another_row_half_the_time():
             assert any(other[: len(second)] == second for other in begins[second[0]])
     labels = batch.pair_labels[batch.pair_labels >= 0]
     assert abs(labels.sum() - len(labels) / 2) < 5 * math.sqrt(len(labels) / 4)
+
+
+@pytest.mark.parametrize("documents", [[0], [0, 0, 0, 1], [0, 0, 1, 1, 1, 2], [5, 6]])
+def test_a_second_half_that_does_not_follow_is_of_another_document(documents):
+    """Row r has ids from 20r on, so the second half says which row it is of."""
+    spec = ShardSpec(pairs=True, max_length=64, lengths=(20,), vocab_size=60_000, sentence_share=0)
+    rows = random_rows(spec, 600, np.random.default_rng(2))
+    rows.ids[:] = np.arange(5, 5 + len(rows.ids))
+    rows.sentence_starts[10::20] = True
+    rows.documents[:] = np.resize(documents, 600)
+    _, batch = paired(order=False, rows=rows)
+    others = []
+    for number in range(600):
+        second = halves(batch, number)[1]
+        origin = (second[0] - 5) // 20
+        assert (origin == number) == (batch.pair_labels[number] == 0)
+        if origin != number:
+            assert rows.documents[origin] != rows.documents[number]
+            assert (second[0] - 5) % 20 == 0, "the beginning of the row"
+            others.append(origin)
+    if len(documents) == 1:
+        assert not others
+    else:
+        assert abs(len(others) - 300) < 5 * math.sqrt(150)  # |z| < 5: false alarm below 1e-6
+        assert len(set(others)) > 80
 
 
 def test_cuts_are_uniform_over_sentence_starts():

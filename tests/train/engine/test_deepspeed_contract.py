@@ -90,7 +90,7 @@ def test_zero_restores_clipping_and_scaler_from_checkpoints():
         holds("self.clip_grad" in text, "optimizer.py: keeping_hyperparameters", "has no clip_grad")
         holds(
             "self.loss_scaler = " in text,
-            "half.py: let_scale_stay_at_minimum",
+            "precision.py: let_scale_stay_at_minimum",
             f"keeps no loss_scaler in {optimizer.__name__}",
         )
         holds(hasattr(optimizer, "cur_scale"), "optimizer.py: engine_values", "has no cur_scale")
@@ -103,22 +103,22 @@ def test_the_scaler_raises_a_bare_exception_unless_told_otherwise(monkeypatch):
         scaler.update_scale(overflow=True)
     holds(
         caught.type is Exception,
-        "half.py: let_scale_stay_at_minimum",
+        "precision.py: let_scale_stay_at_minimum",
         "raises a telling error now, which could be used instead",
     )
     scaler.raise_error_at_min_scale = False
     scaler.update_scale(overflow=True)
-    holds(scaler.cur_scale == 1.0, "half.py", "goes below the smallest scale")
-    holds(scaler.dynamic, "half.py", "no longer says which scaler is dynamic")
+    holds(scaler.cur_scale == 1.0, "precision.py", "goes below the smallest scale")
+    holds(scaler.dynamic, "precision.py", "no longer says which scaler is dynamic")
 
 
 def test_fp16_on_a_cpu_is_a_question_to_the_accelerator():
     holds(
         "get_accelerator().is_fp16_supported()" in source(DeepSpeedEngine),
-        "half.py: allow_fp16_on_cpu",
+        "precision.py: allow_fp16_on_cpu",
         "asks for fp16 elsewhere than get_accelerator().is_fp16_supported()",
     )
-    holds(callable(get_accelerator().is_fp16_supported), "half.py", "has no is_fp16_supported")
+    holds(callable(get_accelerator().is_fp16_supported), "precision.py", "has no is_fp16_supported")
 
 
 def test_without_zero_fp16_scales_no_loss():

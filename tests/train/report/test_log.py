@@ -1,7 +1,10 @@
 """Metrics files and curves."""
 
+import errno
 import json
 import sys
+import threading
+import time
 import types
 
 import pytest
@@ -93,3 +96,24 @@ def test_weights_and_biases_without_a_key_or_missing_is_one_line(tmp_path, monke
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(WholewordError, match=r"not installed; pip install wandb$"):
         MetricsLog(tmp_path, 0, "wandb", {})
+
+
+def test_a_full_disk_is_one_line_though_tensorboard_writes_on_a_thread(
+    tmp_path, monkeypatch, capsys
+):
+    def no_room(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    said = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: said.append(args.exc_value))
+    log = MetricsLog(tmp_path, 0, "tensorboard", {})
+    record_writer = log._board._get_file_writer().event_writer._async_writer._writer
+    monkeypatch.setattr(record_writer, "write", no_room)
+    with pytest.raises(WholewordError, match=r"cannot be written \(No space .*; make room"):
+        for step in range(1000):
+            log.write(step, "train", {"loss": 1.0})
+            time.sleep(0.001)
+    other = threading.Thread(target=no_room)
+    other.start()
+    other.join()
+    assert len(said) == 1, "other threads are heard"

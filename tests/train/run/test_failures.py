@@ -1,7 +1,12 @@
 """What ranks say when one of them is gone."""
 
+import errno
 import signal
+import tempfile
 import time
+from pathlib import Path
+
+import pytest
 
 from train.run import failures
 
@@ -17,3 +22,30 @@ def test_the_first_rank_leaves_the_lost_one_time_to_speak(monkeypatch, capsys):
     monkeypatch.setenv("RANK", "1")
     failures.report_lost_rank(RuntimeError("closed by peer"))
     assert naps[1] == failures._FIRST_WORD
+
+
+@pytest.mark.parametrize(
+    ("full", "words"),
+    [((), "is in {run}/error-rank0.log"), (("run",), "is in {tmp}/"), (("run", "tmp"), "above")],
+)
+def test_a_defect_is_reported_wherever_there_is_room(full, words, tmp_path, monkeypatch, capsys):
+    run, tmp = tmp_path / "run", tmp_path / "tmp"
+    run.mkdir()
+    tmp.mkdir()
+    write = Path.write_text
+
+    def write_if_room(path, *arguments, **named):
+        if any(tmp_path / name in path.parents for name in full):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, "write_text", write_if_room)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp))
+    monkeypatch.setenv("RANK", "0")
+    try:
+        raise KeyError("a slip of ours")
+    except KeyError:
+        assert failures.report_defect(run) == 70
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("internal error: KeyError: 'a slip of ours'; the traceback ")
+    assert words.format(run=run, tmp=tmp) in last

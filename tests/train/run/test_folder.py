@@ -1,7 +1,9 @@
 """A run's folder: lock, stored settings, refusal of changes."""
 
+import errno
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +33,31 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(WholewordError, match=r"holds thesis\.txt and no training run"):
         run_folder.claim(tmp_path)
+
+
+def test_a_full_disk_is_said_with_its_remedy(tmp_path, monkeypatch):
+    def no_room(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "mkdir", no_room)
+    with pytest.raises(WholewordError, match=r"run: cannot be written \(No space .*; make room"):
+        run_folder.claim(tmp_path / "run")
+
+
+def test_what_a_kill_has_left_does_not_block_the_next_start(tmp_path):
+    for name in (".lock", ".options.json.tmp", ".writing-final", "error-rank0.log"):
+        (tmp_path / name).write_text("")
+    run_folder.claim(tmp_path).close()
+
+
+def test_the_way_to_go_on_with_other_data_is_named(tmp_path):
+    before, now = {"shards": "a"}, {"shards": "b"}
+    note = FinalNote(step=3, finished=True, settings=before)
+    (tmp_path / "final").mkdir()
+    (tmp_path / "final" / "wholeword.json").write_text(note.model_dump_json())
+    way = rf"--model {tmp_path}/final --output-dir NEW\), or .* --allow-changes$"
+    with pytest.raises(WholewordError, match=way):
+        run_folder.check_unchanged(tmp_path, now, parse([]))
 
 
 def test_changed_settings_are_listed(tmp_path):

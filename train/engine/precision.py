@@ -1,4 +1,4 @@
-"""What half precision needs of DeepSpeed: fp16 on a CPU for tests, and a scaler that says nothing.
+"""Half precision: where fp16 falls back to another, and what it needs of DeepSpeed.
 
 fp16 is the default on GPUs. So that it is tested where there is none, `WHOLEWORD_CPU_FP16=1` keeps
 it on a CPU: DeepSpeed's fp16 engine, its loss scaler and its overflow logic run there as they are,
@@ -7,6 +7,20 @@ and torch computes half precision, slowly.
 
 import os
 from typing import Any
+
+
+def fall_back(bf16: bool, cpu_fp16: bool) -> tuple[str, str]:
+    """What a CPU trains in where fp16 is asked for, and a note that says so.
+
+    Args:
+        bf16: whether it multiplies bf16 in hardware.
+        cpu_fp16: whether fp16 is wanted all the same (`WHOLEWORD_CPU_FP16=1`).
+    """
+    if cpu_fp16:
+        return "fp16", "fp16 stays on a CPU, where it is slow: WHOLEWORD_CPU_FP16=1"
+    if bf16:
+        return "bf16", "fp16 -> bf16: this CPU computes bf16"
+    return "fp32", "fp16 -> fp32: this CPU computes neither fp16 nor bf16"
 
 
 def allow_fp16_on_cpu() -> bool:
