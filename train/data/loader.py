@@ -114,8 +114,12 @@ class Loader:
         epoch, first_window, first_pack = start.epoch, start.window, start.pack
         while True:
             windows = epoch_windows(self._dataset.batch_rows, options.seed, epoch, options.window)
+            if first_window >= len(windows):
+                raise self._beyond(start)
             for number in range(first_window, len(windows)):
                 window = self._assembler.open(epoch, number, windows[number], shuffle=True)
+                if first_pack >= len(window.plan):
+                    raise self._beyond(start)
                 for pack in range(first_pack, len(window.plan)):
                     following = Cursor(epoch, number, pack + 1)
                     if pack + 1 == len(window.plan):
@@ -126,6 +130,13 @@ class Loader:
                 first_pack = 0
             first_window = 0
             epoch += 1
+
+    def _beyond(self, start: Cursor) -> WholewordError:
+        return WholewordError(
+            f"{self._dataset.folder}: has no pack {start.pack} in window {start.window} of an "
+            "epoch, where the checkpoint's progress.json says to go on; delete the checkpoint, and "
+            "run the same command again"
+        )
 
     def _step(
         self,

@@ -230,9 +230,13 @@ class ShardDataset:
         if shard not in self._maps:
             path = self._shard_path(shard)
             try:
-                self._maps[shard] = pa.memory_map(str(path)).read_buffer()
+                data = pa.memory_map(str(path)).read_buffer()
+                schema = pa.ipc.read_schema(pa.BufferReader(data))
             except (OSError, pa.ArrowInvalid) as error:
                 raise WholewordError(f"{path}: cannot be read ({error}); {_BUILD}") from error
+            if schema != self._schema:  # a record batch does not say what its bytes mean
+                raise WholewordError(f"{path}: its columns are not those of a shard; {_BUILD}")
+            self._maps[shard] = data
         return self._maps[shard]
 
     def _open(self, batch: int) -> pa.RecordBatch:

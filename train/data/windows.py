@@ -86,7 +86,17 @@ class Cursor:
 
     @classmethod
     def from_dict(cls, value: dict[str, int]) -> "Cursor":
-        """From a checkpoint."""
+        """From a checkpoint.
+
+        Raises:
+            WholewordError: it lacks a number, has another, or one is not from 0 to 2**31 - 1.
+        """
+        inside = all(0 <= number < 1 << 31 for number in value.values())
+        if value.keys() != asdict(cls()).keys() or not inside:
+            raise WholewordError(
+                f"progress.json: its cursor {value} is malformed; delete the checkpoint, and run the "
+                "same command again"
+            )
         return cls(**value)
 
 

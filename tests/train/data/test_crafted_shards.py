@@ -9,7 +9,7 @@ import xxhash
 
 from preprocess.errors import WholewordError
 from preprocess.write.manifest import read_manifest, write_manifest
-from preprocess.write.shards import INDEX_SCHEMA, Rows, write_index
+from preprocess.write.shards import INDEX_SCHEMA, Rows, shard_schema, write_index
 from tests.train.shard_factory import (
     ShardSpec,
     make_part,
@@ -110,4 +110,26 @@ def test_another_file_in_a_shards_place_is_refused(tmp_path):
     digest = xxhash.xxh3_64_intdigest(bytes(data[offset : offset + size]))
     with_index(tmp_path, xxh3_64=[digest, table["xxh3_64"][1].as_py()])
     with pytest.raises(WholewordError, match=r"record batch at byte \d+ is (malformed|damaged)"):
+        ShardDataset(tmp_path, "train").locate(0)
+
+
+def test_record_batches_in_another_order_are_refused(tmp_path):
+    """Row numbers would be others, and with them order, packs and masks."""
+    make_shards(tmp_path, SPEC)
+    swapped = {
+        name: list(reversed(index_of(tmp_path)[name].to_pylist())) for name in INDEX_SCHEMA.names
+    }
+    with_index(tmp_path, **swapped)
+    with pytest.raises(WholewordError, match="makes no sense of these shards"):
+        ShardDataset(tmp_path, "train")
+
+
+def test_columns_of_another_type_are_refused(tmp_path):
+    """Without this, half of each id would be read as an id."""
+    make_shards(tmp_path, SPEC)
+    wide = shard_schema(np.dtype(np.uint32))
+    part = make_part(tmp_path, "train", [random_rows(SPEC, 50, np.random.default_rng(0))], wide)
+    manifest = memory_manifest(SPEC).model_copy(update={"parts": {"train": part}})
+    write_manifest(tmp_path, manifest)
+    with pytest.raises(WholewordError, match="its columns are not those of a shard"):
         ShardDataset(tmp_path, "train").locate(0)

@@ -243,3 +243,20 @@ def test_buffers_are_not_written_while_somebody_reads_them(dataset, prefetch):
     following.join(10)
     assert len(taken) == 12
     assert frozen(taken[-1].micro_batches[0]) == expected[-1]
+
+
+@pytest.mark.parametrize(
+    "value", [{}, {"epoch": 0, "window": 0}, {"epoch": 0, "window": 0, "pack": -1}]
+)
+def test_a_cursor_that_is_none_is_refused(value):
+    with pytest.raises(WholewordError, match=r"progress\.json: its cursor"):
+        Cursor.from_dict(value)
+
+
+@pytest.mark.parametrize("cursor", [Cursor(0, 99, 0), Cursor(0, 0, 10**6), Cursor(3, 0, 10**30)])
+def test_a_cursor_beyond_the_rows_is_refused(tmp_path, cursor):
+    """It would go on with the next window or epoch, in silence."""
+    make_shards(tmp_path)
+    steps = Loader(ShardDataset(tmp_path, "train"), OPTIONS).steps(cursor, 0, 10)
+    with pytest.raises(WholewordError, match=r"has no pack \d+ in window \d+"):
+        next(steps)
