@@ -94,8 +94,8 @@ class Cursor:
         inside = all(0 <= number < 1 << 31 for number in value.values())
         if value.keys() != asdict(cls()).keys() or not inside:
             raise WholewordError(
-                f"progress.json: its cursor {value} is malformed; delete the checkpoint, and run the "
-                "same command again"
+                f"progress.json: its cursor {value} is malformed; delete the checkpoint, and run "
+                "the same command again"
             )
         return cls(**value)
 
