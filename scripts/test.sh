@@ -8,4 +8,4 @@ ruff check .
 ruff format --check .
 mypy
 # A file is one worker's: what its tests share is made once.
-python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile "$@"
+python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"

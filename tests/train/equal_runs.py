@@ -5,7 +5,6 @@
 Every run is of six steps of eight micro-batches over all ranks, into FOLDER/NAME, on FOLDER/shards.
 """
 
-import contextlib
 import json
 import os
 import sys
@@ -15,7 +14,6 @@ os.environ["WHOLEWORD_CPU_FP16"] = "1"
 
 from tests.train import runs
 from train import pretrain
-from train.engine.process_group import process_group
 
 # Adam divides by the gradients' own size, so a gradient that is only rounding moves its weight as
 # far as any other. A larger epsilon keeps rounding what it is, and weights comparable.
@@ -34,9 +32,7 @@ def configuration(output: Path, stage: int) -> Path:
 def main(folder: Path, wanted: list[str]) -> int:
     """Run all; the highest exit status."""
     statuses = []
-    with process_group() as ranks:
-        # DeepSpeed remembers the group of processes that it first saw, so all runs share one.
-        pretrain.process_group = lambda: contextlib.nullcontext(ranks)
+    with runs.many_runs():
         for name, stage, precision in (text.split(":") for text in wanted):
             options = ("--deepspeed", str(configuration(folder / name, int(stage))))
             options = (*options, "--precision", precision, "--save-steps", "0")

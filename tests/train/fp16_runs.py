@@ -20,7 +20,6 @@ os.environ["WHOLEWORD_CPU_FP16"] = "1"
 from tests.train import runs
 from train import pretrain
 from train.engine import checkpoint
-from train.engine.process_group import process_group
 
 COMMON = (
     *("--model", "bert-tiny", "--per-device-train-batch-size", "2", "--logging-steps", "1"),
@@ -131,9 +130,7 @@ def overflowing() -> Any:
 
 def main(folder: Path) -> dict[str, dict[str, Any]]:
     runs.make_data(folder / "shards")
-    with process_group() as ranks:
-        # DeepSpeed remembers the group of processes that it first saw, so all runs share one.
-        pretrain.process_group = lambda: contextlib.nullcontext(ranks)
+    with runs.many_runs():
         return run_all(folder)
 
 

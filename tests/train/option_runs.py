@@ -18,7 +18,6 @@ from transformers import AutoTokenizer
 from tests.train import runs
 from tests.train.shard_factory import ShardSpec, make_shards
 from train import pretrain
-from train.engine.process_group import process_group
 
 ROWS, VOCABULARY, ADDED = (120, 60), 8000, 3
 BATCH = ("--per-device-train-batch-size", "2", "--gradient-accumulation-steps", "3")
@@ -76,9 +75,7 @@ def config(folder: Path, name: str, changes: dict[str, object], stage: int = 2) 
 
 
 def main(folder: Path) -> dict[str, tuple[int, str, str]]:
-    with process_group() as ranks:
-        # DeepSpeed remembers the group of processes that it first saw, so all runs share one.
-        pretrain.process_group = lambda: contextlib.nullcontext(ranks)
+    with runs.many_runs():
         return run_all(folder)
 
 

@@ -1,16 +1,22 @@
-"""Real training runs in subprocesses, on tiny shards and a tiny model."""
+"""Real training runs in processes of their own, on tiny shards and a tiny model."""
 
+import contextlib
 import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
+from tests.train import preloaded
+from tests.train.preloaded import ROOT
 from tests.train.shard_factory import ShardSpec, make_shards
+from train import pretrain
+from train.engine.process_group import Ranks, process_group
 
-ROOT = Path(__file__).resolve().parents[2]
 MODEL = ("--model", "bert-tiny", "--config-overrides", "hidden_size=32,intermediate_size=64")
 STEPS = 6
 _KEPT = ("HOME", "WHOLEWORD_CACHE", "WHOLEWORD_CPU_FP16", "TMPDIR")
@@ -34,17 +40,17 @@ def environment() -> dict[str, str]:
     return kept | {"PATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
-def command(data: Path, output: Path, ranks: int, *options: str) -> list[str]:
-    """The command line of a run; one rank goes without the launcher."""
-    launcher = [sys.executable]
-    if ranks > 1:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        deepspeed = str(Path(sys.executable).with_name("deepspeed"))
-        launcher = [deepspeed, "--num_accelerators", str(ranks), "--master_port", str(port)]
-    script = [*launcher, str(ROOT / "train" / "pretrain.py"), "--data", str(data)]
+def command(data: Path, output: Path, *options: str) -> list[str]:
+    """The command line of a run of one rank."""
+    script = [sys.executable, str(ROOT / "train" / "pretrain.py"), "--data", str(data)]
     return [*script, "--output-dir", str(output), *without(COMMON, options), *options]
+
+
+def free_port() -> str:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
 
 
 def without(defaults: tuple[str, ...], options: tuple[str, ...]) -> list[str]:
@@ -53,29 +59,73 @@ def without(defaults: tuple[str, ...], options: tuple[str, ...]) -> list[str]:
     return [word for pair in pairs if pair[0] not in options for word in pair]
 
 
-def start(data: Path, output: Path, ranks: int, *options: str) -> subprocess.Popen[str]:
-    """Begin to run; standard error comes with standard output."""
+def launch(data: Path, output: Path, ranks: int, *options: str) -> subprocess.Popen[str]:
+    """Begin the real command, of several ranks with DeepSpeed's launcher."""
+    words = command(data, output, *options)
+    if ranks > 1:
+        launcher = str(Path(sys.executable).with_name("deepspeed"))
+        place = ("--num_accelerators", str(ranks), "--master_port", free_port())
+        words = [launcher, *place, *words[1:]]
     return subprocess.Popen(
-        command(data, output, ranks, *options),
+        words,
         cwd=ROOT,
         env=environment(),
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def run(data: Path, output: Path, ranks: int, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run to the end."""
-    return subprocess.run(
-        command(data, output, ranks, *options),
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+def start(data: Path, output: Path, *options: str) -> preloaded.Process:
+    """Begin to run on one rank; standard error comes with standard output."""
+    return preloaded.start(command(data, output, *options), environment(), merged=True)
+
+
+def run(data: Path, output: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run to the end on one rank."""
+    return preloaded.run(command(data, output, *options), environment())
+
+
+def start_ranks(words: list[str], ranks: int) -> list[preloaded.Process]:
+    """Begin a command on several ranks, as launchers start them."""
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": str(ranks)}
+    return [
+        preloaded.start(
+            words, environment() | group | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, merged=True
+        )
+        for rank in range(ranks)
+    ]
+
+
+def run_ranks(words: list[str], ranks: int) -> str:
+    """Run a command to its end on several ranks; what all said."""
+    processes = start_ranks(words, ranks)
+    said = "\n".join(process.communicate(timeout=300)[0] for process in processes)
+    assert [process.wait() for process in processes] == [0] * ranks, said
+    return said
+
+
+@contextlib.contextmanager
+def many_runs() -> Iterator[Ranks]:
+    """Let one process run the trainer again and again, without what takes seconds each time.
+
+    DeepSpeed remembers the group of processes that it first saw, so all runs share one.
+    """
+    with contextlib.ExitStack() as stack:
+        ranks = stack.enter_context(process_group())
+        shared = mock.patch.object(pretrain, "process_group", lambda: contextlib.nullcontext(ranks))
+        peak = mock.patch("train.model.flops._measured_peak", lambda *_: 1e12)
+        curves = mock.patch("train.run.finish.draw_curves")
+        for patch in (shared, peak, curves):
+            stack.enter_context(patch)
+        yield ranks
+
+
+def run_module(name: str, *arguments: str) -> str:
+    """Run a module of the tests to its end; its last line."""
+    result = preloaded.run([sys.executable, "-m", name, *arguments], environment(), timeout=400)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout.splitlines()[-1]
 
 
 def records(output: Path, kind: str) -> list[dict[str, float]]:

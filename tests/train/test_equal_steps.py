@@ -1,7 +1,5 @@
 """A step's result does not depend on how it is cut: over accumulation, ranks and ZeRO stages."""
 
-import socket
-import subprocess
 import sys
 
 import numpy as np
@@ -23,29 +21,10 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("equal")
     runs.make_data(folder / "shards")
     for names in (ALONE, TWO, FOUR):
-        start_ranks(folder, names, int(names[0][0]))
+        wanted = [f"{name}:{name[2]}:{name[4:]}" for name in names]
+        module = [sys.executable, "-m", "tests.train.equal_runs"]
+        runs.run_ranks([*module, str(folder), *wanted], int(names[0][0]))
     return folder
-
-
-def start_ranks(folder, names, ranks):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    wanted = [f"{name}:{name[2]}:{name[4:]}" for name in names]
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(ranks)}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.train.equal_runs", str(folder), *wanted],
-            cwd=runs.ROOT,
-            env=runs.environment() | place | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(ranks)
-    ]
-    said = [process.communicate(timeout=300)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0] * ranks, "\n".join(said)
 
 
 def weights(output):

@@ -2,8 +2,6 @@
 
 import itertools
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -17,17 +15,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    result = subprocess.run(
-        [sys.executable, "-m", "tests.train.fp16_runs", str(tmp_path_factory.mktemp("fp16"))],
-        cwd=runs.ROOT,
-        env=runs.environment(),
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    return json.loads(result.stdout.splitlines()[-1])
+    said = runs.run_module("tests.train.fp16_runs", str(tmp_path_factory.mktemp("fp16")))
+    return json.loads(said)
 
 
 def skipped(run):

@@ -1,8 +1,6 @@
 """Every option of the trainer that changes what a run does, in real runs; and what it refuses."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -21,17 +19,8 @@ pytestmark = pytest.mark.slow
 def done(tmp_path_factory):
     """The folder of all runs, and of each what it left: status, output, errors."""
     folder = tmp_path_factory.mktemp("options")
-    result = subprocess.run(
-        [sys.executable, "-m", "tests.train.option_runs", str(folder)],
-        cwd=runs.ROOT,
-        env=runs.environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    return folder, json.loads(result.stdout.splitlines()[-1])
+    said = runs.run_module("tests.train.option_runs", str(folder))
+    return folder, json.loads(said)
 
 
 def weights(folder):

@@ -26,9 +26,10 @@ def data(tmp_path_factory):
 def one(data):
     """One rank, eight micro-batches a step, no launcher."""
     output = data.parent / "one"
-    result = runs.run(data, output, 1)
-    assert result.returncode == 0, result.stderr
-    return output, result
+    process = runs.launch(data, output, 1)
+    said, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return output, said, errors
 
 
 def weights(output: Path) -> dict[str, np.ndarray]:
@@ -36,11 +37,11 @@ def weights(output: Path) -> dict[str, np.ndarray]:
 
 
 def test_a_run_learns_and_reports(one):
-    output, result = one
-    first = result.stdout.splitlines()[0]
+    output, said, errors = one
+    first = said.splitlines()[0]
     assert "1 x cpu, fp32, ZeRO 2; 6 steps of 16 x 32 = 512 tokens" in first
-    assert "changed: optimizer -> torch's fused AdamW" in result.stdout
-    assert result.stderr == ""
+    assert "changed: optimizer -> torch's fused AdamW" in said
+    assert errors == ""
     assert runs.losses(output)[-1] < runs.losses(output)[0]
     validations = runs.records(output, "validation")
     assert [record["step"] for record in validations] == [0, runs.STEPS]
@@ -69,7 +70,7 @@ def test_final_model_fills_masks(one):
 def test_stopped_damaged_and_continued_is_bit_equal(data, one):
     """SIGTERM ends with 0; a damaged checkpoint is skipped; the end is as if never stopped."""
     output = data.parent / "stopped"
-    process = runs.start(data, output, 1)
+    process = runs.start(data, output)
     seen = []
     for line in process.stdout:
         seen.append(line)
@@ -85,7 +86,7 @@ def test_stopped_damaged_and_continued_is_bit_equal(data, one):
     content = bytearray(state.read_bytes())
     content[len(content) // 2] ^= 1
     state.write_bytes(content)
-    result = runs.run(data, output, 1)
+    result = runs.run(data, output)
     assert result.returncode == 0, result.stderr
     assert f"{newest}: skipped, state/{state.name} has another checksum" in result.stdout
     assert runs.losses(output) == runs.losses(one[0])
@@ -97,7 +98,7 @@ def test_stopped_damaged_and_continued_is_bit_equal(data, one):
     saved = sorted((output / "checkpoints").iterdir())
     for folder in saved:
         (folder / "progress.json").write_text("{}")
-    result = runs.run(data, output, 1)
+    result = runs.run(data, output)
     assert result.returncode == 1
     assert len(result.stderr.splitlines()) == 1
     assert "none of its checkpoints can be used" in result.stderr
@@ -105,22 +106,23 @@ def test_stopped_damaged_and_continued_is_bit_equal(data, one):
 
 
 def test_a_finished_run_says_so_and_another_is_refused(data, one):
-    again = runs.run(data, one[0], 1)
+    again = runs.run(data, one[0])
     assert again.returncode == 0
     assert "this run is finished" in again.stdout
-    other = runs.run(data, one[0], 1, "--learning-rate", "0.02", "--seed", "7")
+    other = runs.run(data, one[0], "--learning-rate", "0.02", "--seed", "7")
     assert other.returncode == 1
     assert other.stderr.count("\n") == 1
     assert "learning_rate: 0.01 -> 0.02; seed: 42 -> 7" in other.stderr
 
 
 def test_errors_are_one_line_on_any_number_of_ranks(data, tmp_path):
-    result = runs.run(tmp_path / "nowhere", tmp_path / "run", 2)
-    assert result.returncode != 0
-    errors = [line for line in result.stderr.splitlines() if line.startswith("error:")]
+    process = runs.launch(tmp_path / "nowhere", tmp_path / "run", 2)
+    written = process.communicate(timeout=300)[1]
+    assert process.returncode != 0
+    errors = [line for line in written.splitlines() if line.startswith("error:")]
     assert len(errors) == 1
     assert "nowhere" in errors[0]
-    assert "Traceback" not in result.stderr
+    assert "Traceback" not in written
 
 
 def test_commands_on_the_final_model(data, one, tmp_path):

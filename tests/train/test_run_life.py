@@ -1,8 +1,6 @@
 """A run's folder through its life: extended, stopped, refused, on other data, on a full disk."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,17 +12,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    result = subprocess.run(
-        [sys.executable, "-m", "tests.train.life_runs", str(tmp_path_factory.mktemp("life"))],
-        cwd=runs.ROOT,
-        env=runs.environment(),
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    return json.loads(result.stdout.splitlines()[-1])
+    said = runs.run_module("tests.train.life_runs", str(tmp_path_factory.mktemp("life")))
+    return json.loads(said)
 
 
 def refused(run, *words):

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 import xxhash
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from preprocess.errors import WholewordError
 from preprocess.files import publish, sync_tree, write_json
@@ -57,6 +57,20 @@ class RunProgress(BaseModel):
     precision: str
     settings: dict[str, Any]
     """What shapes results, as `run_folder.settings` collects it."""
+
+    @model_validator(mode="after")
+    def _cursor_is_near(self) -> Self:
+        """A cursor of a later epoch than the last step's first pack: that step came into it."""
+        packs_of_a_step = 1
+        with contextlib.suppress(KeyError, TypeError, ValueError, ZeroDivisionError):
+            rows = int(self.settings["global_batch_size"])
+            packs_of_a_step = rows // int(self.settings["per_device_train_batch_size"])
+        epoch, *places = (self.cursor.get(name, 0) for name in ("epoch", "window", "pack"))
+        later = epoch - self.epoch
+        # What that step took of later epochs: a pack at least of each epoch and window gone by.
+        if later < 0 or (later and later - 1 + sum(places) >= packs_of_a_step):
+            raise ValueError(f"the cursor {self.cursor} is not where epoch {self.epoch} can end")
+        return self
 
     def after_validation(self, loss: float) -> Self:
         """The same after a validation at this step."""

@@ -245,6 +245,29 @@ def test_a_file_that_cannot_be_read_is_damage(tmp_path, monkeypatch):
     assert damage == "progress.json cannot be read (Input/output error)"
 
 
+@pytest.mark.parametrize(
+    ("cursor", "possible"),
+    [
+        ((3, 5, 70), True),  # of the last step's own epoch: any place
+        ((4, 0, 3), True),  # that step's other packs began the next one
+        ((4, 0, 4), False),
+        ((4, 1, 2), True),  # a window of one pack lies between
+        ((4, 1, 3), False),
+        ((6, 0, 1), True),  # epochs of one pack each
+        ((6, 0, 2), False),
+        ((2, 0, 0), False),
+    ],
+)
+def test_a_cursor_of_another_epoch_than_the_last_step_is_damage(tmp_path, cursor, possible):
+    named = dict(zip(("epoch", "window", "pack"), cursor, strict=True))
+    settings = {"global_batch_size": 32, "per_device_train_batch_size": 8}
+    update = {"epoch": 3, "cursor": named, "settings": settings}
+    with Saver(tmp_path, 0, ALONE) as saver:
+        saver.save(Engine(), progress(1).model_copy(update=update))
+    damage = checkpoint.find_damage(tmp_path / "step-00000001")
+    assert damage == (None if possible else "progress.json is damaged")
+
+
 def test_a_manifest_cannot_point_outside(tmp_path):
     save(tmp_path, 1)
     newest = tmp_path / "step-00000001"

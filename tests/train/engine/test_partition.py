@@ -1,36 +1,20 @@
 """Loading for ZeRO-3: the same weights as without, and no whole model beyond rank 0."""
 
 import json
-import socket
-import subprocess
 import sys
 
 import pytest
 import torch
 
+from tests.train import runs
 from tests.train.model_zoo import CONFIGS, DEBERTA, make_model
-from tests.train.runs import ROOT, environment
 from train.engine.partition import load_partitioned
 from train.engine.process_group import Ranks
 
 
 def test_ranks_hold_their_part_of_the_same_model():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.train.partition_ranks"],
-            cwd=ROOT,
-            env=environment()
-            | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
-            | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    lines = [rank.communicate(timeout=120)[0].strip().splitlines()[-1] for rank in ranks]
+    said = runs.run_ranks([sys.executable, "-m", "tests.train.partition_ranks"], 2)
+    lines = [line for line in said.splitlines() if line.startswith("{")]
     first, second = sorted(map(json.loads, lines), key=lambda found: found["rank"])
     for found in (first, second):
         assert found["why_padded"] == "for a test" and found["same"] and found["tied"]

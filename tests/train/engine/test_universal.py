@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -67,17 +65,8 @@ def test_what_can_be_moved_is_not_refused(was, now, same):
 
 
 def test_every_stage_goes_on_as_every_other(tmp_path):
-    result = subprocess.run(
-        [sys.executable, "-m", "tests.train.stage_matrix", str(tmp_path)],
-        cwd=runs.ROOT,
-        env=runs.environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    found = json.loads(result.stdout.splitlines()[-1])
+    said = runs.run_module("tests.train.stage_matrix", str(tmp_path))
+    found = json.loads(said)
     assert len(found) == 4 * 3 + 3 * (3 * 2)
     for move, (moved, expected) in found.items():
         *losses, steps, skipped, scale = expected
@@ -94,9 +83,7 @@ def data(tmp_path_factory):
 
 def run(data, output, ranks, stage):
     options = ("--deepspeed", f"ds_configs/zero{stage}.json", "--save-total-limit", "0")
-    result = runs.run(data, output, ranks, *options)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
+    return runs.run_ranks(runs.command(data, output, *options), ranks)
 
 
 def go_back(output, step):

@@ -1,13 +1,15 @@
 """A run's folder: lock, stored settings, refusal of changes."""
 
 import errno
-import subprocess
+import os
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 from preprocess.errors import WholewordError
+from tests.train import preloaded
 from train.options import parse
 from train.run import folder as run_folder
 from train.run.final_model import FinalNote
@@ -18,13 +20,11 @@ def test_a_second_process_is_kept_out_until_the_first_is_gone(tmp_path):
         "import sys, time; from pathlib import Path; from train.run.folder import claim;"
         "lock = claim(Path(sys.argv[1])); print('mine', flush=True); time.sleep(60)"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True
-    )
+    process = preloaded.start([sys.executable, "-c", code, str(tmp_path / "run")], os.environ)
     assert process.stdout.readline() == "mine\n"
     with pytest.raises(WholewordError, match="another run is writing there"):
         run_folder.claim(tmp_path / "run")
-    process.kill()
+    process.send_signal(signal.SIGKILL)
     process.wait()
     run_folder.claim(tmp_path / "run").close()
 
