@@ -47,9 +47,7 @@ def weights(folder: Path, ranks: int, config: Path, precision: str, steps: int) 
     output = folder / f"{config.stem}-{ranks}-{steps}"
     options = ["--deepspeed", str(config), "--precision", precision, "--max-steps", str(steps)]
     options += ["--warmup-ratio", "0", "--lr-scheduler-type", "constant", "--eval-steps", "0"]
-    result = runs.run(folder / "shards", output, ranks, *options)
-    if result.returncode:
-        sys.exit(result.stdout + result.stderr)
+    runs.run_ranks(runs.command(folder / "shards", output, *options), ranks)
     return flat(output / "final")
 
 

@@ -109,6 +109,11 @@ class OptimizationOptions:
         "What follows the warm-up; wsd holds, then decays with 1 - sqrt over the last fifth.",
     )
     warmup_ratio: float = _option(0.06, "Share of the steps in which the rate rises from 0.")
+    head_warmup: float = _option(
+        0.1,
+        "Share of the steps in which the weights that a checkpoint lacks (its head, new vocabulary "
+        "rows) are trained alone; without effect where it lacks none.",
+    )
     weight_decay: float = _option(0.01, "AdamW's decay; biases and norms have none.")
     max_grad_norm: float = _option(1.0, "Gradients are scaled down to this norm; 0 leaves them.")
     precision: Literal["auto", "fp16", "bf16", "fp32"] = _option(
@@ -131,8 +136,9 @@ class OptimizationOptions:
                 "--torch-compile: there is no C++ compiler; install g++ (or set CXX to another), "
                 "or leave the option out"
             )
-        if not 0 <= self.warmup_ratio < 1:
-            raise WholewordError(f"--warmup-ratio {self.warmup_ratio}: not in [0, 1); write 0.06")
+        for name, usual in (("warmup_ratio", 0.06), ("head_warmup", 0.1)):
+            if not 0 <= (share := getattr(self, name)) < 1:
+                raise WholewordError(f"{flag(name)} {share}: not in [0, 1); write {usual}")
         if not 0 < self.learning_rate < 10:
             raise WholewordError(
                 f"--learning-rate {self.learning_rate}: not in (0, 10); write 1e-4"

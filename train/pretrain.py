@@ -70,7 +70,8 @@ def train_step(run: Run, step: Step, totals: StepTotals) -> None:
     does not depend on how the step is cut.
     """
     engine, ranks = run.engine, run.ranks
-    set_learning_rate(engine, run.schedule(applied_steps(engine)))
+    applied = applied_steps(engine)
+    set_learning_rate(engine, run.schedule(applied), run.schedule.trains_new_alone(applied))
     for k, batch in enumerate(step.micro_batches):
         # Dropout depends on the pack's place in the step, not on the rank that has it.
         pack = k * ranks.world_size + ranks.rank

@@ -137,8 +137,9 @@ def test_two_gpus_train_as_one(tmp_path):
     options = ("--precision", "bf16", "--deepspeed", "ds_configs/zero2.json", "--save-steps", "0")
     found = []
     for ranks in (1, 2):
-        process = runs.run(data, tmp_path / str(ranks), ranks, *options)
-        assert process.returncode == 0, process.stdout + process.stderr
+        process = runs.launch(data, tmp_path / str(ranks), ranks, *options)
+        said = process.communicate(timeout=300)
+        assert process.returncode == 0, said
         found.append(runs.losses(tmp_path / str(ranks)))
     assert found[0] == pytest.approx(found[1], abs=CLOSE)
 

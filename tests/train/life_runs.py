@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from transformers import AutoModelForMaskedLM, BertConfig, BertModel
+import numpy as np
+from safetensors.numpy import load_file
+from transformers import AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertModel
 
 from preprocess.files import write_json
 from preprocess.write.shards import seal
@@ -38,6 +40,7 @@ COMMON = (
     *("--eval-steps", "0", "--report-to", "none"),
 )
 CHANGED = "--allow-changes"
+HEAD_STAGES = (1, 2, 3)
 
 
 class Session:
@@ -199,7 +202,36 @@ def headless(session: Session) -> None:
     config.num_attention_heads = 2
     BertModel(config).save_pretrained(folder)
     shutil.copytree(session.folder / "shards" / "tokenizer", folder, dirs_exist_ok=True)
-    session.run("new head", "head", "--model", str(folder), "--config-overrides", "")
+    AutoTokenizer.from_pretrained(folder).save_pretrained(folder)
+    grown = AutoTokenizer.from_pretrained(folder)
+    grown.add_tokens(["added1", "added2"])
+    spec = ShardSpec(rows=(100,), max_length=32, vocab_size=8002)
+    make_shards(session.folder / "grown", spec)
+    grown.save_pretrained(session.folder / "grown" / "tokenizer")
+    for stage in HEAD_STAGES:
+        file = str(runs.ROOT / "ds_configs" / f"zero{stage}.json")
+        options = ("--model", str(folder), "--config-overrides", "", "--deepspeed", file)
+        options = (*options, "--head-warmup", "0.5", "--save-final-on-stop")
+        session.run(f"new head {stage}", f"head-{stage}", *options, data="grown")
+        with stopping_after(2):
+            session.run(f"half {stage}", f"half-{stage}", *options, data="grown")
+        changes = changed_rows(folder, session.folder / f"half-{stage}" / "final")
+        session.found[f"half {stage}"]["changed"] = changes
+        session.run(f"other half {stage}", f"half-{stage}", *options, data="grown")
+        changes = changed_rows(folder, session.folder / f"half-{stage}" / "final")
+        session.found[f"other half {stage}"]["changed"] = changes
+
+
+def changed_rows(before: Path, after: Path) -> list[str]:
+    """The encoder's weights that differ between two models; a vocabulary by its old rows alone."""
+    old, new = (load_file(folder / "model.safetensors") for folder in (before, after))
+    # An encoder's folder names its weights without the prefix of a model with a head.
+    new = {name.removeprefix("bert."): value for name, value in new.items()}
+    return [
+        name
+        for name, value in old.items()
+        if "pooler" not in name and not np.array_equal(new[name][: len(value)], value)
+    ]
 
 
 def no_room(*_: Any, **__: Any) -> Any:

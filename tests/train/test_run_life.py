@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.train import runs
+from tests.train.life_runs import HEAD_STAGES
 
 pytestmark = pytest.mark.slow
 
@@ -139,10 +140,22 @@ def test_packs_do_not_become_padded_batches_unasked(found):
     assert "those of the present window come again" in found["padded"]["output"]
 
 
-def test_a_new_head_is_said(found):
-    finished(found["new head"], 4)
-    assert "the masked-LM head is new: " in found["new head"]["output"]
-    assert "head is new" not in found["six"]["output"]
+@pytest.mark.parametrize("stage", HEAD_STAGES)
+def test_what_is_new_is_trained_alone_first(found, stage):
+    """A head, and two entries of the vocabulary."""
+    whole, half, rest = (found[f"{name} {stage}"] for name in ("new head", "half", "other half"))
+    finished(whole, 4)
+    assert "the masked-LM head is new: " in whole["output"]
+    assert "head warm-up: the first 2 steps train what is new" in whole["output"]
+    assert (
+        "head is new" not in found["six"]["output"] and "head warm-up" not in found["six"]["output"]
+    )
+    assert half["final"] == {"step": 2, "finished": False}
+    assert half["changed"] == []
+    finished(rest, 4)
+    assert "embeddings.word_embeddings.weight" in rest["changed"]
+    assert "encoder.layer.0.attention.self.query.weight" in rest["changed"]
+    assert rest["losses"] == whole["losses"]
 
 
 def test_a_curve_that_cannot_be_drawn_is_drawn_later(found):

@@ -10,37 +10,44 @@ from transformers import PreTrainedModel
 
 from preprocess.errors import WholewordError
 from train.engine.precision import let_scale_stay_at_minimum
+from train.model.new_weights import new_weights
 
 _RATIO = "lr_ratio"  # of a parameter group: its share of the learning rate
 _CLIP = "clip_grad"  # ZeRO's optimizers' name of the norm that gradients are scaled down to
+_NEW = "new"  # whether a group's parameters are new to a pretrained model
+_DECAY = "decay"  # of such a group, while all weights train
 _STATE_OF_GROUP = ("params", "step")  # DeepSpeed's FusedAdam counts steps in the group
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Split the trainable parameters into those that decay and those that do not.
+    """Split the trainable parameters: those that decay or not, and are new (`new_weights`) or not.
 
     Biases and the weights of normalizations (LayerNorm, RMSNorm) do not decay, as in BERT. Tied
-    weights are counted once.
+    weights are counted once. An embedding with new rows counts as new.
     """
-    decayed: list[nn.Parameter] = []
-    spared: list[nn.Parameter] = []
-    for is_spared, parameter in _parameters(model):
-        (spared if is_spared else decayed).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": spared, "weight_decay": 0.0},
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for kind, parameter in _parameters(model):
+        groups.setdefault(kind, []).append(parameter)
+    return [
+        {"params": groups[kind], "weight_decay": 0.0 if kind[1] else weight_decay}
+        | ({_NEW: True, _DECAY: 0.0 if kind[1] else weight_decay} if kind[0] else {})
+        for kind in sorted(groups)
     ]
-    return [group for group in groups if group["params"]]
 
 
-def _parameters(model: nn.Module) -> Iterator[tuple[bool, nn.Parameter]]:
+def _parameters(model: nn.Module) -> Iterator[tuple[tuple[bool, bool], nn.Parameter]]:
+    """Every trainable parameter once, and whether it is new and whether it is spared decay."""
+    new = new_weights(model)
+    names = {id(p) for name, p in model.named_parameters() if name in new.parameters}
+    if new.first_row is not None:
+        names.add(id(model.get_input_embeddings().weight))  # type: ignore[operator]
     seen: set[int] = set()
     for module in model.modules():
         is_norm = "norm" in type(module).__name__.lower()
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.requires_grad and id(parameter) not in seen:
                 seen.add(id(parameter))
-                yield is_norm or name.endswith("bias"), parameter
+                yield (id(parameter) in names, is_norm or name.endswith("bias")), parameter
 
 
 def keep_rate_ratios(engine: Any, learning_rate: float) -> None:
@@ -79,10 +86,13 @@ def applied_steps(engine: Any) -> int:
     return int(engine.global_steps - engine.skipped_steps)
 
 
-def set_learning_rate(engine: Any, rate: float) -> None:
-    """Set the rate of the engine's next optimizer step."""
+def set_learning_rate(engine: Any, rate: float, new_alone: bool = False) -> None:
+    """Set the rate of the engine's next optimizer step; 0 of old weights where `new_alone`."""
     for group in engine.optimizer.param_groups:
-        group["lr"] = rate * group.get(_RATIO, 1.0)
+        is_new = group.get(_NEW, False)
+        group["lr"] = rate * group.get(_RATIO, 1.0) if is_new or not new_alone else 0.0
+        if is_new:  # an embedding has old rows too, which decay would move
+            group["weight_decay"] = 0.0 if new_alone else group[_DECAY]
 
 
 def keep_gradient_norm(engine: Any) -> None:
@@ -110,8 +120,8 @@ def gradient_norm(engine: Any) -> float | None:
 
 def engine_values(engine: Any) -> dict[str, float]:
     """What DeepSpeed knows about the last step."""
-    group = engine.optimizer.param_groups[0]
-    values = {"learning_rate": float(group["lr"] / (group.get(_RATIO) or 1.0))}
+    rates = [g["lr"] / (g.get(_RATIO) or 1.0) for g in engine.optimizer.param_groups]
+    values = {"learning_rate": float(max(rates))}
     if (norm := gradient_norm(engine)) is not None:
         values["gradient_norm"] = norm
     if engine.fp16_enabled():

@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 
 WSD_DECAY = 0.2  # share of the steps in which wsd decays (Hägele et al., 2024, use 10 to 20%)
+HEAD_RATE = 1e-3
+"""The least rate of new weights while they are trained alone: nothing pretrained can be harmed."""
 
 
 @dataclass(frozen=True)
@@ -18,12 +20,24 @@ class Schedule:
     """Steps in which it rises linearly from 0 (step 0 has 1 / warmup of it)."""
     total: int
     """Steps of the run."""
+    head: int = 0
+    """Steps at the beginning in which new weights are trained alone; the rest of the schedule
+    follows them as if the run began there."""
 
     def __call__(self, step: int) -> float:
         """The rate of the step after `step` steps that changed the weights."""
+        if step < self.head:
+            rise = max(1, self.head // 10)
+            return max(self.peak, HEAD_RATE) * min(1.0, (step + 1) / rise)
+        step -= self.head
         if step < self.warmup:
             return self.peak * (step + 1) / self.warmup
-        return self.peak * _factor(self.kind, step - self.warmup, max(1, self.total - self.warmup))
+        length = self.total - self.head - self.warmup
+        return self.peak * _factor(self.kind, step - self.warmup, max(1, length))
+
+    def trains_new_alone(self, step: int) -> bool:
+        """Whether the step after `step` steps that changed the weights is of the head's warm-up."""
+        return step < self.head
 
 
 def _factor(kind: str, step: int, length: int) -> float:

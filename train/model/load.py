@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from preprocess.errors import WholewordError
+from train.model.new_weights import NewWeights, mark_new_weights
 from train.model.presets import PRESETS, apply_overrides, is_folder, preset_config
 from train.model.vocabulary_check import (
     REMEDY,
@@ -45,6 +46,8 @@ def load_model(
     notes: list[str] | None = None,
 ) -> PreTrainedModel:
     """Load a checkpoint, or make a preset from nothing, to fit the shards; fp32, on the CPU.
+
+    What a checkpoint lacks is marked as `new_weights`.
 
     Vocabulary: a preset takes the shards'. A checkpoint must give every id of its own
     tokenizer to the same token as the shards do; ids that the shards have beyond those get
@@ -74,10 +77,13 @@ def load_model(
             with _readable_overrides(name, overrides):
                 model = new_model(config, pairs, name)
         else:
-            model, new = _load_checkpoint(name, overrides, pairs, trust_remote_code)
-            fit_vocabulary(model, name, vocabulary, trust_remote_code)
+            model, missing = _load_checkpoint(name, overrides, pairs, trust_remote_code)
+            first_row = fit_vocabulary(model, name, vocabulary, trust_remote_code)
+            lines = _new_heads(missing, name, vocabulary.size)
+            heads = missing & {key for key, _ in model.named_parameters()} if lines else ()
+            mark_new_weights(model, NewWeights(frozenset(heads), first_row))
             if notes is not None:
-                notes.extend(_new_heads(new, name, vocabulary.size))
+                notes.extend(lines)
     check_positions(model, name, vocabulary.max_length)
     return model
 
@@ -118,7 +124,7 @@ def _new_heads(missing: set[str], name: str, entries: int) -> list[str]:
     if weights - pair:
         lines.append(
             f"the masked-LM head is new: {name} has none, so the first loss is that of guessing "
-            f"(about {math.log(entries):.1f}) or above, and the encoder changes with the head"
+            f"(about {math.log(entries):.1f}) or above"
         )
     if pair:
         lines.append(f"the head for sentence pairs is new: {name} has none")

@@ -75,8 +75,8 @@ def check_encoder_weights(model: PreTrainedModel, missing: Iterable[str], name: 
 
 def fit_vocabulary(
     model: PreTrainedModel, name: str, vocabulary: Vocabulary, trust_remote_code: bool
-) -> None:
-    """Apply the vocabulary rule of `load_model` in place."""
+) -> int | None:
+    """Apply the vocabulary rule of `load_model` in place; where new embeddings begin, if any."""
     entries = int(model.get_input_embeddings().num_embeddings)  # type: ignore[arg-type]
     own = _tokens(name, trust_remote_code)
     if own is None:
@@ -86,11 +86,13 @@ def fit_vocabulary(
                 f"have {vocabulary.size}; build the shards with this model's tokenizer, or put "
                 "its tokenizer files beside its config.json"
             )
-        return
+        return None
     shards = _tokens(str(vocabulary.folder), False) or {}
     _check_same_tokens(own, shards, name)
-    if vocabulary.size > entries:
-        model.resize_token_embeddings(vocabulary.size, mean_resizing=False)
+    if vocabulary.size <= entries:
+        return None
+    model.resize_token_embeddings(vocabulary.size, mean_resizing=False)
+    return entries
 
 
 def _tokens(name: str, trust_remote_code: bool) -> dict[int, str] | None:

@@ -80,6 +80,7 @@ def settings(
         "learning_rate": plan.learning_rate,
         "lr_scheduler_type": plan.schedule,
         "warmup": o.warmup_ratio if plan.warmup_steps is None else plan.warmup_steps,
+        "head_warmup": o.head_warmup,
         "weight_decay": plan.weight_decay,
         "max_grad_norm": plan.config["gradient_clipping"],
         "precision": plan.precision,

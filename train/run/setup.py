@@ -19,7 +19,7 @@ from train.engine.config import EnginePlan, detect_hardware, make_engine_plan, r
 from train.engine.health import HealthMonitor
 from train.engine.keys import check_keys, readable_builds
 from train.engine.memory import keep_freed_memory
-from train.engine.optimizer import enable_checkpointing
+from train.engine.optimizer import applied_steps, enable_checkpointing
 from train.engine.partition import load_partitioned
 from train.engine.process_group import Ranks
 from train.engine.schedules import Schedule
@@ -29,6 +29,7 @@ from train.model.attention import gpu_capability
 from train.model.dropout import use_fast_dropout
 from train.model.flops import DTYPES, FlopCounter, peak_rate
 from train.model.load import load_model, new_model
+from train.model.new_weights import keep_old_rows, mark_new_weights, new_weights
 from train.model.packed import attention_dropout, prepare_packed, prepare_padded, why_padded
 from train.model.presets import check_name
 from train.model.vocabulary_check import Vocabulary, position_offset
@@ -86,7 +87,14 @@ def set_up(options: Options, ranks: Ranks) -> Run | None:
         console.say(line)
     shape = (steps, dataset.manifest.max_length)
     _announce(console, options, plan, ranks, model, padding, shape, validation is not None)
+    schedule = make_schedule(plan, options, model, steps)
+    if schedule.head:
+        console.say(
+            f"head warm-up: the first {schedule.head} steps train what is new, at a rate of "
+            f"{schedule(schedule.head - 1):g}, and leave the rest as it is (--head-warmup)"
+        )
     engine = start_engine(model, plan, options)
+    keep_old_rows(model, lambda: schedule.trains_new_alone(applied_steps(engine)))
     stop = StopRequest()
     run = Run(
         options=options,
@@ -97,7 +105,7 @@ def set_up(options: Options, ranks: Ranks) -> Run | None:
         loader_options=loader,
         model=model,
         engine=engine,
-        schedule=make_schedule(plan, options, steps),
+        schedule=schedule,
         total_steps=steps,
         progress=_beginning(plan, ranks, settings, packed=not padding),
         saver=Saver(folder / run_folder.CHECKPOINTS, options.run.save_total_limit, ranks),
@@ -221,6 +229,8 @@ def make_model(
             model, padding = load_partitioned(load, make, plan.config, plan.precision, ranks)
     else:
         model, padding = load()
+    # In ZeRO-3 only the first rank has seen the checkpoint.
+    mark_new_weights(model, ranks.share(new_weights(model) if ranks.first else None))
     (prepare_padded if padding else prepare_packed)(model)
     if ranks.device.type == "cpu":
         use_fast_dropout(model)
@@ -240,12 +250,15 @@ def _total_steps(
     return data_step + count_steps(dataset, loader, options.optimization.num_train_epochs)
 
 
-def make_schedule(plan: EnginePlan, options: Options, total_steps: int) -> Schedule:
+def make_schedule(
+    plan: EnginePlan, options: Options, model: PreTrainedModel, total_steps: int
+) -> Schedule:
     """The learning rate over the run."""
+    head = math.ceil(options.optimization.head_warmup * total_steps) if new_weights(model) else 0
     warmup = plan.warmup_steps
     if warmup is None:
-        warmup = math.ceil(options.optimization.warmup_ratio * total_steps)
-    return Schedule(plan.schedule, plan.learning_rate, warmup, total_steps)
+        warmup = math.ceil(options.optimization.warmup_ratio * (total_steps - head))
+    return Schedule(plan.schedule, plan.learning_rate, warmup, total_steps, head)
 
 
 def _beginning(

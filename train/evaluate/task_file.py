@@ -1,0 +1,236 @@
+"""A labelled task, read from a file: texts with labels, pairs of texts, or words with tags.
+
+jsonl, csv (with quotes) and tsv (without) have a column for the text and one for the label; other
+columns are ignored. CoNLL columns (.conll, .bio, .txt) have a word and its tag in the first and the
+last column, and a blank line after each sentence.
+"""
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import xxhash
+
+from preprocess.errors import WholewordError
+
+Kind = Literal["classification", "pair", "tagging"]
+_TAGGED = (".conll", ".bio", ".txt")
+_TABLES = {".csv": ",", ".tsv": "\t"}
+_LINES = (".jsonl", ".json")
+_FIELD_LIMIT = 1 << 26  # the csv module's own, 128 KiB, is less than a long document
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The names of a task file's columns."""
+
+    text: str = "text"
+    label: str = "label"
+    pair: str | None = None
+    """The second text of a task of pairs."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One labelled text, as the file has it."""
+
+    text: str
+    """The text; of a tagged sentence, its words with spaces between them."""
+    pair: str
+    """The second text of a pair; else empty."""
+    words: tuple[str, ...]
+    """The words of a tagged sentence; else empty."""
+    labels: tuple[str, ...]
+    """One label, or one tag a word."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task, of one file or of one with a test file; sequences have one entry an example."""
+
+    path: str
+    kind: Kind
+    texts: tuple[str, ...]
+    pairs: tuple[str, ...]
+    """Second texts; empty strings where the task has none."""
+    words: tuple[tuple[str, ...], ...]
+    """Words of tagged sentences; empty where the task has none."""
+    labels: tuple[tuple[int, ...], ...]
+    """Indices into `label_names`: one, or one a word."""
+    label_names: tuple[str, ...]
+    first_test: int
+    """Index of the first example of the test file; the number of examples if there is none."""
+    fingerprint: str
+    """xxh3-128 of the files' bytes."""
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @property
+    def classes(self) -> list[int]:
+        """The label of every example; of a tagging task 0, since sentences have no class."""
+        tagged = self.kind == "tagging"
+        return [0 if tagged else labels[0] for labels in self.labels]
+
+
+def read_task(path: Path, columns: Columns | None = None, test: Path | None = None) -> Task:
+    """Read a task file, and its test file if there is one.
+
+    Raises:
+        WholewordError: a file is missing, empty or of an unknown kind, lacks a column, has a line
+            that cannot be read, or all its texts have one label.
+    """
+    columns = columns or Columns()
+    files = [path] if test is None else [path, test]
+    parts = [_read_file(file, columns) for file in files]
+    examples = [example for part in parts for example in part]
+    names = sorted({label for e in examples for label in e.labels}, key=_label_order)
+    if len(names) < 2:
+        raise WholewordError(
+            f"{path}: every text has the label {names[0]!r}; a task needs two labels or more"
+        )
+    index = {name: number for number, name in enumerate(names)}
+    tagged = _kind(path, columns) == "tagging"
+    if test is not None and tagged != (_kind(test, columns) == "tagging"):
+        raise WholewordError(f"{test}: is of another kind than {path}; give both as one kind")
+    return Task(
+        path=str(path),
+        kind=_kind(path, columns),
+        texts=tuple(e.text for e in examples),
+        pairs=tuple(e.pair for e in examples),
+        words=tuple(e.words for e in examples),
+        labels=tuple(tuple(index[label] for label in e.labels) for e in examples),
+        label_names=tuple(names),
+        first_test=len(parts[0]),
+        fingerprint=xxhash.xxh3_128_hexdigest(b"\0".join(file.read_bytes() for file in files)),
+    )
+
+
+def _label_order(name: str) -> tuple[int, str]:
+    """Numbers by their size, before names by their spelling."""
+    return (
+        (int(name), "") if name.isascii() and name.isdigit() and len(name) < 10 else (1 << 40, name)
+    )
+
+
+def _kind(path: Path, columns: Columns) -> Kind:
+    suffix = path.suffix.lower()
+    if suffix in _TAGGED:
+        if columns.pair is not None:
+            raise WholewordError(f"{path}: tagged words have no --pair-column; leave it out")
+        return "tagging"
+    if suffix not in _TABLES and suffix not in _LINES:
+        raise WholewordError(
+            f"{path}: its name does not say what it is; name it .jsonl, .csv or .tsv, or .conll, "
+            ".bio or .txt for tagged words"
+        )
+    return "classification" if columns.pair is None else "pair"
+
+
+def _read_file(path: Path, columns: Columns) -> list[Example]:
+    kind = _kind(path, columns)
+    lines = _read_lines(path)
+    if kind == "tagging":
+        examples = list(_read_tagged(path, lines))
+    else:
+        suffix = path.suffix.lower()
+        rows = _read_json(path, lines) if suffix in _LINES else _read_table(path, lines)
+        examples = [_example(path, number, row, columns) for number, row in rows]
+    if not examples:
+        raise WholewordError(f"{path}: holds no labelled text; name a file with a text a line")
+    return examples
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise WholewordError(f"{path}: {error.strerror}; name a task file") from error
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise WholewordError(f"{path}: line {line}: not UTF-8; convert the file") from error
+    return [line.removesuffix("\r") for line in text.split("\n")]
+
+
+def _read_json(path: Path, lines: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise _bad_line(path, number, f"not JSON ({error})") from None
+        if not isinstance(row, dict):
+            raise _bad_line(path, number, "not a JSON object")
+        yield number, row
+
+
+def _read_table(path: Path, lines: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    csv.field_size_limit(_FIELD_LIMIT)
+    delimiter = _TABLES[path.suffix.lower()]
+    quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
+    source = (f"{line}\n" for line in lines)
+    reader = csv.reader(source, delimiter=delimiter, quoting=quoting, strict=True)
+    names: list[str] | None = None
+    try:
+        for fields in reader:
+            if not any(field.strip() for field in fields):
+                continue
+            if names is None:
+                names = fields
+                continue
+            if len(fields) != len(names):
+                cause = f"{len(fields)} columns where the first line has {len(names)}"
+                raise _bad_line(path, reader.line_num, cause)
+            yield reader.line_num, dict(zip(names, fields, strict=True))
+    except csv.Error as error:
+        raise _bad_line(path, reader.line_num, str(error)) from None
+
+
+def _example(path: Path, number: int, row: dict[str, Any], columns: Columns) -> Example:
+    wanted = {"text": columns.text, "label": columns.label}
+    if columns.pair is not None:
+        wanted["pair"] = columns.pair
+    values = {}
+    for role, name in wanted.items():
+        if name not in row:
+            raise WholewordError(
+                f"{path}: line {number}: has no column {name!r}; its columns are "
+                f"{', '.join(map(str, row))}; name yours with --{role}-column"
+            )
+        value = row[name]
+        is_plain = isinstance(value, str) or (role == "label" and isinstance(value, int | float))
+        if not is_plain or not str(value).strip():
+            raise _bad_line(
+                path, number, f"no {'label' if role == 'label' else 'text'} in {name!r}"
+            )
+        values[role] = str(value) if role != "label" else str(value).strip()
+    return Example(values["text"], values.get("pair", ""), (), (values["label"],))
+
+
+def _read_tagged(path: Path, lines: list[str]) -> Iterator[Example]:
+    words: list[str] = []
+    tags: list[str] = []
+    for number, line in enumerate([*lines, ""], start=1):
+        fields = line.split("\t") if "\t" in line else line.split()
+        fields = [field.strip() for field in fields]
+        if not any(fields):
+            if words:
+                yield Example(" ".join(words), "", tuple(words), tuple(tags))
+            words, tags = [], []
+        elif fields[0] == "-DOCSTART-":
+            continue
+        elif len(fields) < 2 or not fields[0] or not fields[-1]:
+            raise _bad_line(path, number, "a word without a tag")
+        else:
+            words.append(fields[0])
+            tags.append(fields[-1])
+
+
+def _bad_line(path: Path, number: int, cause: str) -> WholewordError:
+    return WholewordError(f"{path}: line {number}: {cause}; mend or remove the line")
