@@ -30,7 +30,7 @@ Written by `python scripts/make_options.py` from the code; edit the help texts t
 dashes and underscores in the names of `train/pretrain.py`'s options mean the same.
 """
 
-_KINDS = {bool: "flag", int: "integer", float: "number", list: "text, repeatable", tuple: "text"}
+_KINDS = {bool: "flag", int: "integer", float: "number", list: "texts", tuple: "text"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +98,7 @@ def _training_sections(program: str) -> Iterator[Section]:
             Entry(
                 (flag(field.name),),
                 _spell_type(hints[field.name]),
-                _spell_default(field.default),
+                _spell_default(_default(field)),
                 field.metadata["help"],
             )
             for field in dataclasses.fields(group)
@@ -107,10 +107,15 @@ def _training_sections(program: str) -> Iterator[Section]:
         yield Section(f"{program}: {name}", text, entries)
 
 
+def _default(field: dataclasses.Field[Any]) -> Any:
+    made = field.default_factory
+    return field.default if isinstance(made, type(dataclasses.MISSING)) else made()
+
+
 def _spell_type(hint: Any) -> str:
     if typing.get_origin(hint) is typing.Literal:
         return ", ".join(f"`{choice}`" for choice in typing.get_args(hint))
-    return _KINDS.get(hint, "text")
+    return _KINDS.get(typing.get_origin(hint) or hint, "text")
 
 
 def _spell_default(value: Any) -> str:

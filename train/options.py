@@ -9,6 +9,10 @@ from typing import Any, Literal, NoReturn
 
 from preprocess.errors import WholewordError
 
+VALIDATION = "validation"
+"""The name of the rows that --data itself puts aside."""
+RESERVED = (VALIDATION, "train", "run")
+"""Kinds of metrics that no other validation may be named like."""
 PRECISIONS = ("fp16", "bf16", "fp32")
 
 
@@ -37,6 +41,13 @@ class DataOptions:
     """What the model reads and what it has to guess."""
 
     data: str = _option("shards", "The folder that `python -m preprocess build-shards` wrote.")
+    validation_data: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "More validation rows: NAME=FOLDER of shards whose validation part is scored "
+            "too, each with a line and a curve of its own."
+        },
+    )
     masking: Literal["wwm", "token", "span", "ngram"] = _option(
         "wwm", "What is masked together: whole words, tokens, spans of words, or n-grams of words."
     )
@@ -60,10 +71,26 @@ class DataOptions:
             if probability == 0:
                 raise WholewordError("--mlm-probability 0: masks nothing; write 0.15")
         check_replacements(self.replacements)
+        names = [*RESERVED, *(text.partition("=")[0] for text in self.validation_data)]
+        for text in self.validation_data:
+            name, _, folder = text.partition("=")
+            if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or not folder:
+                raise WholewordError(
+                    f"--validation-data {text}: not NAME=FOLDER; write law=law-shards"
+                )
+            if names.count(name) > 1:
+                raise WholewordError(
+                    f"--validation-data {text}: the name {name} is taken; choose another"
+                )
         if self.sentence_order and self.next_sentence:
             raise WholewordError(
                 "--sentence-order and --next-sentence both want the model's pair head; choose one"
             )
+
+    @property
+    def validation_folders(self) -> dict[str, str]:
+        """The folders of --validation-data by their names."""
+        return dict(text.split("=", 1) for text in self.validation_data)
 
     @property
     def probabilities(self) -> tuple[float, float]:
@@ -171,6 +198,11 @@ class RunOptions:
     save_final_on_stop: bool = _option(
         False, "Write final/ also where the run is stopped, by a signal or --max-train-time."
     )
+    metric_for_best_model: str = _option(
+        "",
+        "Whose loss decides which model is the best, and when to stop early: a name of "
+        "--validation-data, or validation; empty for the first that there is.",
+    )
     early_stopping_patience: int = _option(
         0, "Stop after so many validations without a lower loss; 0 never stops early."
     )
@@ -218,6 +250,8 @@ def parse(arguments: list[str]) -> Options:
             raise _refusal(message)
 
     parser = Parser(list(_GROUPS), allow_abbrev=False, prog="train/pretrain.py")
+    lists = {name for name, action in parser._option_string_actions.items() if action.nargs == "+"}
+    arguments = _merge_lists(arguments, {name.replace("_", "-") for name in lists})
     _refuse_repeated(arguments, set(parser._option_string_actions))
     model, data, optimization, run, unknown = parser.parse_args_into_dataclasses(
         arguments, return_remaining_strings=True, look_for_args_file=False
@@ -227,7 +261,43 @@ def parse(arguments: list[str]) -> Options:
     for action in parser._actions:
         action.default = argparse.SUPPRESS
     given = frozenset(vars(parser.parse_args(arguments)))
+    _check_metric(run, data)
     return Options(model, data, optimization, run, given)
+
+
+def _check_metric(run: RunOptions, data: DataOptions) -> None:
+    names = [VALIDATION, *data.validation_folders]
+    if run.metric_for_best_model and run.metric_for_best_model not in names:
+        raise WholewordError(
+            f"--metric-for-best-model {run.metric_for_best_model}: names no validation; there is "
+            f"{', '.join(names)}"
+        )
+
+
+def _merge_lists(arguments: list[str], flags: set[str]) -> list[str]:
+    """Let a list that is given twice add up: all its values stand behind its first mention."""
+    merged: list[str] = []
+    ends: dict[str, int] = {}
+    current = None
+    for word in arguments:
+        name, equals, value = word.partition("=")
+        spelt = name.replace("_", "-")
+        if not word.startswith("--"):
+            values = [word]
+        elif spelt not in flags:
+            current, values = None, [word]
+        else:
+            current, values = spelt, [value] if equals else []
+            if spelt not in ends:
+                merged.append(spelt)
+                ends[spelt] = len(merged)
+        if current is None:
+            merged += values
+            continue
+        at = ends[current]
+        merged[at:at] = values
+        ends = {key: end + len(values) * (end >= at) for key, end in ends.items()}
+    return merged
 
 
 def _refuse_repeated(arguments: list[str], flags: set[str]) -> None:

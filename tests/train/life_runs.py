@@ -30,8 +30,8 @@ from tests.train.shard_factory import ShardSpec, make_shards
 from train import pretrain
 from train.engine import checkpoint
 from train.report import curves, log
-from train.run import final_model
 from train.run import folder as run_folder
+from train.run import saved_model
 
 COMMON = (
     *("--model", "bert-tiny", "--per-device-train-batch-size", "2", "--logging-steps", "1"),
@@ -63,7 +63,7 @@ class Session:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             status = pretrain.main([*paths, *runs.without(COMMON, options), *options])
         saved = checkpoint.checkpoints(folder / "checkpoints")
-        note = final_model.read_note(folder)
+        note = saved_model.read_note(folder)
         metrics = folder / log.METRICS
         self.found[case] = {
             "status": status,
@@ -147,7 +147,7 @@ def full_disk(session: Session) -> None:
     places = {
         "options.json": (run_folder, "write_json"),
         "metrics.jsonl": (log.MetricsLog, "_write"),
-        "final": (final_model, "sync_tree"),
+        "final": (saved_model, "sync_tree"),
         "curves.png": (curves, "written"),
     }
     with mock.patch("train.run.finish.draw_curves", curves.draw_curves):
@@ -222,6 +222,30 @@ def headless(session: Session) -> None:
         session.found[f"other half {stage}"]["changed"] = changes
 
 
+def several_validations(session: Session) -> None:
+    """Rows of other shards decide which model is the best."""
+    other = ("--eval-steps", "2", "--validation-data", f"law={session.folder / 'other'}")
+    law = (*other, "--metric-for-best-model", "law")
+    session.run("improving", "improving", *law)
+    session.run("worsening", "worsening", *law, "--learning-rate", "9")
+    session.run("no rows of its own", "others", *law, data="without validation")
+    tiny = ("--eval-steps", "2", "--validation-data", f"tiny={session.folder / 'tiny'}")
+    session.run("no other rows", "none", *tiny)
+    own = ("--eval-steps", "2", "--metric-for-best-model", "validation")
+    session.run("no rows to decide", "none", *own, data="without validation")
+    for name in ("improving", "worsening"):
+        best, final = (session.folder / name / model for model in ("best", "final"))
+        session.found[name]["best"] = json.loads((best / "wholeword.json").read_text())
+        weights = [load_file(model / "model.safetensors") for model in (best, final)]
+        same = all(np.array_equal(weights[0][key], value) for key, value in weights[1].items())
+        session.found[name]["best is final"] = same
+        session.found[name]["kinds"] = [
+            [record["step"], record["kind"]]
+            for record in log.read_metrics(session.folder / name / log.METRICS)
+            if record["kind"] != "train"
+        ]
+
+
 def changed_rows(before: Path, after: Path) -> list[str]:
     """The encoder's weights that differ between two models; a vocabulary by its old rows alone."""
     old, new = (load_file(folder / "model.safetensors") for folder in (before, after))
@@ -280,6 +304,7 @@ def run_all(folder: Path) -> dict[str, dict[str, Any]]:
     tiny_disk(session)
     other_reading(session)
     headless(session)
+    several_validations(session)
     types(session)
     damaged_tokenizer(session)
     with stopping_after(2):

@@ -151,7 +151,17 @@ def dataset(tmp_path_factory):
 
 
 @pytest.fixture
-def make_run(dataset, tmp_path):
+def written(monkeypatch):
+    """(step, name) of every model that a run writes."""
+    models = []
+    monkeypatch.setattr(
+        Run, "write_model", lambda run, name, finished: models.append((run.progress.step, name))
+    )
+    return models
+
+
+@pytest.fixture
+def make_run(dataset, tmp_path, written):
     def make(
         total=6, accumulation=2, engine=None, validator=None, stop=None, ranks=None, step=0, **run
     ):
@@ -186,7 +196,7 @@ def make_run(dataset, tmp_path):
             ),
             saver=Saver(),
             console=Console(),
-            validator=validator,
+            validators={"validation": validator} if validator else {},
             meter=TrainingMeter(ranks, lambda batch: 1.0, PeakRate(1.0, measured=False)),
             health=HealthMonitor(engine),
             clock=Clock(options.run),
@@ -281,11 +291,13 @@ def test_a_run_that_ends_between_intervals_reports_validates_and_saves(make_run)
 def test_a_run_that_continues_repeats_nothing(make_run):
     run = make_run(step=3, validator=Validator())
     assert train(run)
-    assert run.validator.scored == 1  # at step 6; step 3 was validated before its checkpoint
+    # At step 6; step 3 was validated before its checkpoint.
+    assert run.validators["validation"].scored == 1
     assert run.saver.saved == [4, 6]
     done = make_run(step=6, validator=Validator())
     assert train(done)
-    assert (done.validator.scored, done.saver.saved, done.engine.calls) == (0, [], [])
+    assert done.validators["validation"].scored == 0
+    assert (done.saver.saved, done.engine.calls) == ([], [])
 
 
 def test_a_stop_saves_after_the_step_that_it_came_in(make_run):
@@ -303,6 +315,32 @@ def test_an_interrupted_validation_is_due_again(make_run):
     beginning = make_run(validator=Validator(interrupts=1))
     assert not train(beginning)
     assert beginning.saver.saved == []  # there is nothing to save yet
+
+
+def test_the_best_model_is_kept_when_it_is_the_best(make_run, written):
+    run = make_run(validator=Validator())
+    assert train(run)
+    assert written == [(0, "best")]  # the scores get worse from then on
+    assert run.progress.best_loss == 2.0
+
+
+def test_the_first_validation_decides(make_run, written):
+    improving = Validator()
+    improving.score = lambda interrupted: replaced(Validator.score(improving, interrupted))
+    run = make_run(validator=Validator())
+    run.validators = {"law": improving, **run.validators}
+    assert train(run)
+    assert written == [(0, "best"), (3, "best"), (6, "best")]
+    assert run.console.said[:2] == [
+        f"step 0: {name} loss {loss:.4f}, perplexity 2.0, masked accuracy 50.0%, whole words 50.0% "
+        "(token frequencies alone: loss 3.0000, accuracy 10.0%)"
+        for name, loss in (("law", 9.0), ("validation", 2.0))
+    ]
+
+
+def replaced(scores):
+    scores.loss = 11.0 - scores.loss
+    return scores
 
 
 def test_patience_ends_a_run(make_run):

@@ -129,3 +129,28 @@ def test_any_command_line_is_read_or_refused_in_one_line(arguments):
         pass
     except SystemExit as end:
         assert end.code == 0 and {"-h", "--help"} & set(arguments)
+
+
+@pytest.mark.parametrize(
+    ("words", "cause"),
+    [
+        (["law"], "not NAME=FOLDER"),
+        (["law="], "not NAME=FOLDER"),
+        (["l/w=x"], "not NAME=FOLDER"),
+        (["law=x", "law=y"], "the name law is taken"),
+        (["validation=x"], "the name validation is taken"),
+        (["train=x"], "the name train is taken"),
+    ],
+)
+def test_validation_data_needs_names(words, cause):
+    with pytest.raises(WholewordError, match=cause):
+        parse(["--validation-data", *words])
+
+
+def test_lists_are_separated_by_spaces_and_add_up():
+    words = ["--validation-data", "a=1", "b=2", "--seed", "3", "--validation_data=c=3", "--data=x"]
+    options = parse([*words, "--metric-for-best-model", "b"])
+    assert options.data.validation_folders == {"a": "1", "b": "2", "c": "3"}
+    assert (options.optimization.seed, options.data.data) == (3, "x")
+    with pytest.raises(WholewordError, match="d: names no validation; there is validation, a, b"):
+        parse([*words[:3], "--metric-for-best-model", "d"])

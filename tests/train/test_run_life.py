@@ -158,6 +158,21 @@ def test_what_is_new_is_trained_alone_first(found, stage):
     assert rest["losses"] == whole["losses"]
 
 
+def test_the_model_of_the_lowest_loss_is_kept(found):
+    improving, worsening = found["improving"], found["worsening"]
+    finished(improving, 4)
+    assert improving["kinds"] == [
+        [step, kind] for step in (0, 2, 4) for kind in ("law", "validation")
+    ]
+    assert (improving["best"]["step"], improving["best is final"]) == (4, True)
+    assert (worsening["best"]["step"], worsening["best is final"]) == (0, False)
+    loss = worsening["best"]["loss"]
+    assert f"the lowest validation loss, {loss:.4f}: " in worsening["output"]
+    finished(found["no rows of its own"], 4)
+    refused(found["no other rows"], "tiny: has no validation rows for --validation-data tiny")
+    refused(found["no rows to decide"], "no validation rows for --metric-for-best-model validation")
+
+
 def test_a_curve_that_cannot_be_drawn_is_drawn_later(found):
     run = found["full at curves.png"]
     finished(run, 4)

@@ -66,6 +66,20 @@ def check_tokenizer(folder: Path, manifest: Manifest) -> None:
             )
 
 
+def check_same_tokenizer(dataset: "ShardDataset", first: "ShardDataset") -> None:
+    """Refuse shards that do not mean the same tokens by their ids as the first ones do.
+
+    Raises:
+        WholewordError: they were built with another tokenizer.
+    """
+    check_tokenizer(dataset.folder, dataset.manifest)
+    if dataset.manifest.tokenizer.sha256 != first.manifest.tokenizer.sha256:
+        raise WholewordError(
+            f"{dataset.folder}: was built with another tokenizer than {first.folder}; build it "
+            f"again with --tokenizer {first.folder / 'tokenizer'}"
+        )
+
+
 class ShardDataset:
     """The rows of one part, in index order; row numbers are global within the part."""
 

@@ -18,13 +18,17 @@ def draw_curves(folder: Path) -> Path:
 
     records = read_metrics(folder / METRICS)
     train = [r for r in records if r["kind"] == "train"]
-    validation = [r for r in records if r["kind"] == "validation"]
+    kinds = dict.fromkeys(r["kind"] for r in records if r["kind"] not in ("train", "run"))
+    validations = {kind: [r for r in records if r["kind"] == kind] for kind in kinds}
+    validation = next(iter(validations.values()), [])
     figure, ((loss, accuracy), (rate, speed)) = pyplot.subplots(2, 2, figsize=(10, 7))
     for axes, name in ((loss, "loss"), (accuracy, "accuracy")):
         _line(axes, train, name, "training")
-        _line(axes, validation, name, "validation", marker="o")
+        for kind, scores in validations.items():
+            _line(axes, scores, name, kind, marker="o")
         axes.set_ylabel(f"masked {name}" if axes is accuracy else "loss (nats)")
-    _line(accuracy, validation, "word_accuracy", "validation, whole words", marker="s")
+    for kind, scores in validations.items():
+        _line(accuracy, scores, "word_accuracy", f"{kind}, whole words", marker="s")
     for axes, name in ((loss, "unigram_loss"), (accuracy, "commonest_share")):
         if validation and name in validation[0]:
             axes.axhline(

@@ -36,7 +36,7 @@ class MetricsLog:
             self._board = None if report_to == "none" else _start_tensorboard(folder, step)
 
     def write(self, step: int, kind: str, values: dict[str, float]) -> None:
-        """Log values of a step; `kind` is "train", "validation" or "run"."""
+        """Log values of a step; `kind` is "train", "run" or a validation's name."""
         with _writing(self.path.parent):
             self._write(step, kind, values)
 

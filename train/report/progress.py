@@ -86,10 +86,10 @@ def train_line(values: dict[str, float]) -> str:
     )
 
 
-def scores_line(scores: Scores) -> str:
+def scores_line(scores: Scores, name: str) -> str:
     """One line of validation scores for people, with what token frequencies alone would reach."""
     return (
-        f"validation loss {scores.loss:.4f}, perplexity {format_perplexity(scores.perplexity)}, "
+        f"{name} loss {scores.loss:.4f}, perplexity {format_perplexity(scores.perplexity)}, "
         f"masked accuracy {scores.accuracy:.1%}, whole words {scores.word_accuracy:.1%} "
         f"(token frequencies alone: loss {scores.unigram_loss:.4f}, "
         f"accuracy {scores.commonest_share:.1%})"

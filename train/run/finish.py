@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from train.engine.weights import gather_weights
 from train.evaluate.evaluation import format_perplexity
 from train.report.curves import CURVES, draw_curves
 from train.report.log import METRICS, read_metrics
-from train.run.final_model import FINAL, FinalNote, write_final
 from train.run.run import Run
+from train.run.saved_model import BEST, FINAL
 
 
 def finish_run(run: Run, finished: bool) -> None:
@@ -20,12 +19,7 @@ def finish_run(run: Run, finished: bool) -> None:
         run.log.close()
     keep = finished or run.options.run.save_final_on_stop
     if keep:
-        weights = gather_weights(run.engine, run.model, keep=run.ranks.first)
-        note = FinalNote(step=run.progress.step, finished=finished, settings=run.progress.settings)
-        tokenizer = Path(run.options.data.data) / "tokenizer"
-        run.ranks.on_first(
-            lambda: str(write_final(run.folder, run.model, weights, tokenizer, note))
-        )
+        run.write_model(FINAL, finished=finished)
     run.ranks.wait()
     run.console.close()
     if run.ranks.first:
@@ -62,25 +56,28 @@ def _summary(run: Run, finished: bool, kept: bool) -> list[str]:
     if step < run.total_steps:
         count = run.progress.evaluations_since_best
         lines.insert(0, f"stopped early: no lower loss in the last {count} validations")
+    if run.progress.best_loss is not None:
+        loss = run.progress.best_loss
+        lines.append(f"the lowest validation loss, {loss:.4f}: {run.folder / BEST}")
     return lines + _validations(run)
 
 
 def _validations(run: Run) -> list[str]:
     """The first and the last validation on this run's data, in a line."""
-    if run.validator is None:
+    if not run.validators:
         return []
-    first_step = run.progress.data_step
+    name, first_step = next(iter(run.validators)), run.progress.data_step
     of_data = [
         record
         for record in read_metrics(run.folder / METRICS)
-        if record["kind"] == "validation" and record["step"] >= first_step
+        if record["kind"] == name and record["step"] >= first_step
     ]
     begin = [record for record in of_data if record["step"] == first_step]
     if not begin or of_data[-1]["step"] == first_step:
         return []
     first, last = begin[-1], of_data[-1]
     return [
-        f"validation perplexity {format_perplexity(first['perplexity'])} -> "
+        f"{name} perplexity {format_perplexity(first['perplexity'])} -> "
         f"{format_perplexity(last['perplexity'])}, "
         f"masked accuracy {first['accuracy']:.1%} -> {last['accuracy']:.1%}; token frequencies "
         f"alone: perplexity {format_perplexity(last['unigram_perplexity'])}, "

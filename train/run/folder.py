@@ -16,7 +16,7 @@ from train.data.philox import DRAW_LAYOUT
 from train.engine.checkpoint import checkpoints, read_progress
 from train.engine.config import EnginePlan
 from train.options import Options
-from train.run.final_model import FINAL, read_note
+from train.run.saved_model import FINAL, read_note
 
 OPTIONS = "options.json"
 CHECKPOINTS = "checkpoints"
@@ -86,6 +86,7 @@ def settings(
         "precision": plan.precision,
         "torch_compile": o.torch_compile,
         "seed": o.seed,
+        "metric_for_best_model": options.run.metric_for_best_model,
         "early_stopping_patience": options.run.early_stopping_patience,
         "draw_layout": DRAW_LAYOUT,
     }

@@ -18,11 +18,14 @@ from train.engine.optimizer import engine_values
 from train.engine.process_group import Ranks
 from train.engine.schedules import Schedule
 from train.engine.totals import StepTotals
+from train.engine.weights import gather_weights
+from train.evaluate.evaluation import Scores
 from train.options import Options
 from train.report.log import MetricsLog
 from train.report.meters import TrainingMeter
 from train.report.progress import Console, scores_line
 from train.run import folder as run_folder
+from train.run.saved_model import BEST, ModelNote, write_model
 from train.run.signals import StopRequest
 from train.run.timing import Clock
 from train.run.validation import Validator
@@ -49,8 +52,9 @@ class Run:
     progress: RunProgress
     saver: Saver
     console: Console
-    validator: Validator | None
-    """None where there are no validation rows, or none are wanted."""
+    validators: dict[str, Validator]
+    """By their names, the one whose loss decides what is best first; empty where there are no
+    validation rows, or none are wanted."""
     meter: TrainingMeter
     health: HealthMonitor
     clock: Clock
@@ -119,20 +123,49 @@ class Run:
 
     def validate_if_due(self, last: bool) -> bool:
         """Score the model on the validation rows; returns False when asked to stop meanwhile."""
-        progress = self.progress
-        if self.validator is None or progress.last_validation == progress.step:
+        step = self.progress.step
+        if not self.validators or self.progress.last_validation == step:
             return True
-        if not last and progress.step % self.options.run.eval_steps:
+        if not last and step % self.options.run.eval_steps:
             return True
+        found: dict[str, Scores] = {}
         with self.meter.paused():
-            scores = self.validator.score(lambda: self.stop.asked)
-        if scores is None:
-            return False
-        self.progress = progress.after_validation(scores.loss)
-        self.console.say(f"step {progress.step}: {scores_line(scores)}")
-        if self.log:
-            self.log.write(progress.step, "validation", scores.as_dict())
+            for name, validator in self.validators.items():
+                scores = validator.score(lambda: self.stop.asked)
+                if scores is None:
+                    return False
+                found[name] = scores
+            self._take_scores(found)
         return True
+
+    def _take_scores(self, found: dict[str, Scores]) -> None:
+        """Say and log the scores of a validation, and keep the model if it is the best so far."""
+        step = self.progress.step
+        for name, scores in found.items():
+            self.console.say(f"step {step}: {scores_line(scores, name)}")
+            if self.log:
+                self.log.write(step, name, scores.as_dict())
+        self.progress = self.progress.after_validation(next(iter(found.values())).loss)
+        if self.progress.evaluations_since_best == 0:
+            self.write_model(BEST, finished=False)
+
+    def write_model(self, name: str, finished: bool) -> None:
+        """Write the weights as they are as a model of the run; every rank calls this.
+
+        Raises:
+            WholewordError: it cannot be written; every rank raises it.
+        """
+        weights = gather_weights(self.engine, self.model, keep=self.ranks.first)
+        note = ModelNote(
+            step=self.progress.step,
+            finished=finished,
+            settings=self.progress.settings,
+            loss=self.progress.best_loss if name == BEST else None,
+        )
+        tokenizer = Path(self.options.data.data) / "tokenizer"
+        self.ranks.on_first_only(
+            lambda: write_model(self.folder / name, self.model, weights, tokenizer, note)
+        )
 
     @property
     def patience_is_over(self) -> bool:

@@ -12,7 +12,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from preprocess.errors import WholewordError
 from preprocess.write.manifest import Manifest
 from train.data.loader import count_steps
-from train.data.shard_dataset import ShardDataset, check_tokenizer
+from train.data.shard_dataset import ShardDataset, check_same_tokenizer, check_tokenizer
 from train.data.windows import Cursor, LoaderOptions
 from train.engine.checkpoint import RunProgress, Saver
 from train.engine.config import EnginePlan, detect_hardware, make_engine_plan, read_config
@@ -33,7 +33,7 @@ from train.model.new_weights import keep_old_rows, mark_new_weights, new_weights
 from train.model.packed import attention_dropout, prepare_packed, prepare_padded, why_padded
 from train.model.presets import check_name
 from train.model.vocabulary_check import Vocabulary, position_offset
-from train.options import Options, parse_overrides
+from train.options import VALIDATION, Options, parse_overrides
 from train.report.log import MetricsLog
 from train.report.meters import TrainingMeter
 from train.report.progress import Console
@@ -86,7 +86,7 @@ def set_up(options: Options, ranks: Ranks) -> Run | None:
     for line in lines:
         console.say(line)
     shape = (steps, dataset.manifest.max_length)
-    _announce(console, options, plan, ranks, model, padding, shape, validation is not None)
+    _announce(console, options, plan, ranks, model, padding, shape, bool(validation))
     schedule = make_schedule(plan, options, model, steps)
     if schedule.head:
         console.say(
@@ -110,7 +110,10 @@ def set_up(options: Options, ranks: Ranks) -> Run | None:
         progress=_beginning(plan, ranks, settings, packed=not padding),
         saver=Saver(folder / run_folder.CHECKPOINTS, options.run.save_total_limit, ranks),
         console=console,
-        validator=Validator(validation, dataset, loader, model, ranks) if validation else None,
+        validators={
+            name: Validator(rows, dataset, loader, model, ranks)
+            for name, rows in validation.items()
+        },
         meter=TrainingMeter(ranks, FlopCounter(model), peak_rate(ranks.device, plan.precision)),
         health=HealthMonitor(engine),
         clock=Clock(options.run),
@@ -131,23 +134,43 @@ def _open_log(run: Run) -> MetricsLog:
     return MetricsLog(run.folder, run.progress.step, report_to, run.progress.settings)
 
 
-def load_datasets(options: Options) -> tuple[ShardDataset, ShardDataset | None]:
-    """Open the training rows, and the validation rows where there are some and they are wanted."""
+def load_datasets(options: Options) -> tuple[ShardDataset, dict[str, ShardDataset]]:
+    """Open the training rows, and the validation rows that there are and that are wanted, by name.
+
+    The one whose loss decides which model is the best comes first.
+    """
     folder = Path(options.data.data)
     dataset = ShardDataset(folder, "train", options.data.check_shards)
     if not len(dataset):
         raise WholewordError(f"{folder}: holds no training rows; build shards from more text")
     check_tokenizer(folder, dataset.manifest)
-    entry = dataset.manifest.parts.get("validation")
-    if options.run.eval_steps and entry and entry.rows:
-        return dataset, ShardDataset(folder, "validation", options.data.check_shards)
-    if options.run.early_stopping_patience:
+    return dataset, _validation_datasets(options, dataset) if options.run.eval_steps else {}
+
+
+def _validation_datasets(options: Options, training: ShardDataset) -> dict[str, ShardDataset]:
+    found: dict[str, ShardDataset] = {}
+    entry = training.manifest.parts.get("validation")
+    if entry and entry.rows:
+        found[VALIDATION] = ShardDataset(training.folder, "validation", options.data.check_shards)
+    for name, folder in options.data.validation_folders.items():
+        rows = ShardDataset(Path(folder), "validation", options.data.check_shards)
+        check_same_tokenizer(rows, training)
+        if not len(rows):
+            raise WholewordError(
+                f"{folder}: has no validation rows for --validation-data {name}; build shards "
+                "with a larger --validation-fraction"
+            )
+        found[name] = rows
+    wanted = options.run.metric_for_best_model
+    if (options.run.early_stopping_patience and not found) or (wanted and wanted not in found):
+        flag = "--metric-for-best-model " + wanted
+        if not wanted:
+            flag = f"--early-stopping-patience {options.run.early_stopping_patience}"
         raise WholewordError(
-            f"{folder}: has no validation rows for --early-stopping-patience "
-            f"{options.run.early_stopping_patience}; build shards with a larger "
+            f"{training.folder}: has no validation rows for {flag}; build shards with a larger "
             "--validation-fraction, or leave the option out"
         )
-    return dataset, None
+    return dict(sorted(found.items(), key=lambda item: item[0] != wanted))
 
 
 def loader_options(

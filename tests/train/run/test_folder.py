@@ -12,7 +12,7 @@ from preprocess.errors import WholewordError
 from tests.train import preloaded
 from train.options import parse
 from train.run import folder as run_folder
-from train.run.final_model import FinalNote
+from train.run.saved_model import ModelNote
 
 
 def test_a_second_process_is_kept_out_until_the_first_is_gone(tmp_path):
@@ -52,7 +52,7 @@ def test_what_a_kill_has_left_does_not_block_the_next_start(tmp_path):
 
 def test_the_way_to_go_on_with_other_data_is_named(tmp_path):
     before, now = {"shards": "a"}, {"shards": "b"}
-    note = FinalNote(step=3, finished=True, settings=before)
+    note = ModelNote(step=3, finished=True, settings=before)
     (tmp_path / "final").mkdir()
     (tmp_path / "final" / "wholeword.json").write_text(note.model_dump_json())
     way = rf"--model {tmp_path}/final --output-dir NEW\), or .* --allow-changes$"
@@ -67,7 +67,7 @@ def test_changed_settings_are_listed(tmp_path):
     (tmp_path / "final").mkdir()  # as versions without a note left it
     assert not run_folder.check_unchanged(tmp_path, before, parse([]))
     for finished in (False, True):
-        note = FinalNote(step=3, finished=finished, settings=before)
+        note = ModelNote(step=3, finished=finished, settings=before)
         (tmp_path / "final" / "wholeword.json").write_text(note.model_dump_json())
         assert run_folder.check_unchanged(tmp_path, before, parse([])) == finished
     now = before | {"seed": 2, "model": "b"}

@@ -1,4 +1,4 @@
-"""The final model of a run: a plain Hugging Face folder, and a note of what it is the end of."""
+"""The models of a run, `final/` and `best/`: plain Hugging Face folders, each with a note."""
 
 import json
 import shutil
@@ -13,11 +13,13 @@ from preprocess.errors import WholewordError
 from preprocess.files import publish, sync_tree, write_json
 
 FINAL = "final"
+BEST = "best"
+"""The model of the lowest validation loss."""
 NOTE = "wholeword.json"
 
 
-class FinalNote(BaseModel):
-    """What `final/` is, in `final/wholeword.json`: only that says whether a run is finished."""
+class ModelNote(BaseModel):
+    """What a model is, in its `wholeword.json`; that of `final/` says if a run is finished."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -26,27 +28,29 @@ class FinalNote(BaseModel):
     """False where a run that was stopped wrote it (--save-final-on-stop)."""
     settings: dict[str, Any]
     """What shaped it, as `folder.settings` collects it."""
+    loss: float | None = None
+    """Of the validation that `best/` was written after."""
 
 
-def read_note(folder: Path) -> FinalNote | None:
+def read_note(folder: Path) -> ModelNote | None:
     """The note in a run's final model; None where there is none, or it cannot be read."""
     try:
-        return FinalNote.model_validate_json((folder / FINAL / NOTE).read_bytes())
+        return ModelNote.model_validate_json((folder / FINAL / NOTE).read_bytes())
     except (OSError, ValidationError):
         return None
 
 
-def write_final(
-    folder: Path,
+def write_model(
+    target: Path,
     model: PreTrainedModel,
     weights: dict[str, Any],
     tokenizer: Path,
-    note: FinalNote,
+    note: ModelNote,
 ) -> Path:
     """Write the model as a plain Hugging Face folder, whole or not at all.
 
     Args:
-        folder: the run's.
+        target: the folder to write, inside the run's.
         model: its configuration and class are used, its parameters may be partitioned.
         weights: the whole state dict, on the CPU, in fp32.
         tokenizer: the shards' tokenizer folder.
@@ -55,7 +59,7 @@ def write_final(
     Raises:
         WholewordError: it cannot be written.
     """
-    aside, final = folder / f".writing-{FINAL}", folder / FINAL
+    aside = target.with_name(f".writing-{target.name}")
     try:
         shutil.rmtree(aside, ignore_errors=True)
         model.save_pretrained(aside, state_dict=weights)
@@ -65,16 +69,16 @@ def write_final(
         for file in aside.iterdir():
             file.chmod(0o644)  # safetensors makes files that only their owner can read
         sync_tree(aside)
-        shutil.rmtree(final, ignore_errors=True)
-        publish(aside, final)
+        shutil.rmtree(target, ignore_errors=True)
+        publish(aside, target)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         cause = getattr(error, "strerror", None) or error
         raise WholewordError(
-            f"{final}: cannot be written ({cause}); make room and run the same command again, it "
+            f"{target}: cannot be written ({cause}); make room and run the same command again, it "
             "continues from the last checkpoint"
         ) from error
-    return final
+    return target
 
 
 def _say_fp32(config: Path) -> None:
