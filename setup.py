@@ -28,6 +28,7 @@ setup(
         "xxhash>=3.5",
         "tensorboard>=2.15",
         "matplotlib>=3.8",
+        "scikit-learn>=1.5",
         "psutil>=5.9",
     ],
     extras_require={

@@ -15,6 +15,7 @@ from preprocess.console import console
 from preprocess.encode.tokenizer import load_tokenizer
 from preprocess.errors import WholewordError
 from preprocess.write.manifest import read_manifest
+from train.compare_cli import register as register_compare
 from train.data.loader import evaluation_batches
 from train.data.preview import preview
 from train.data.shard_dataset import ShardDataset
@@ -145,6 +146,9 @@ def preview_command(
         mlm_probability=(mlm_probability, mlm_probability),
     )
     preview(data, rows, options)
+
+
+register_compare(app)
 
 
 def _device() -> torch.device:

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from preprocess.errors import WholewordError
@@ -40,7 +41,19 @@ class ModelOptions:
 class DataOptions:
     """What the model reads and what it has to guess."""
 
-    data: str = _option("shards", "The folder that `python -m preprocess build-shards` wrote.")
+    data: list[str] = field(
+        default_factory=lambda: ["shards"],
+        metadata={
+            "help": "The folder that `python -m preprocess build-shards` wrote; several are mixed."
+        },
+    )
+    data_weights: list[float] = field(
+        default_factory=list,
+        metadata={
+            "help": "How many tokens of each --data stand beside how many of the others: 4 1. "
+            "Without it each has as many as it holds."
+        },
+    )
     validation_data: list[str] = field(
         default_factory=list,
         metadata={
@@ -66,6 +79,7 @@ class DataOptions:
     )
 
     def __post_init__(self) -> None:
+        self._check_mixture()
         for probability in self.probabilities:
             check_probability(probability)
             if probability == 0:
@@ -86,6 +100,26 @@ class DataOptions:
             raise WholewordError(
                 "--sentence-order and --next-sentence both want the model's pair head; choose one"
             )
+
+    def _check_mixture(self) -> None:
+        if len(set(self.data)) < len(self.data):
+            raise WholewordError(f"--data {' '.join(self.data)}: names a folder twice")
+        weights = " ".join(f"{weight:g}" for weight in self.data_weights)
+        if not weights:
+            return
+        if len(self.data_weights) != len(self.data):
+            raise WholewordError(
+                f"--data-weights {weights}: give a weight for each --data, {len(self.data)} in all"
+            )
+        if not all(0 < weight < float("inf") for weight in self.data_weights):
+            raise WholewordError(
+                f"--data-weights {weights}: must be above 0; leave a folder out of --data instead"
+            )
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders of shards; the first has the tokenizer and the validation rows."""
+        return [Path(name) for name in self.data]
 
     @property
     def validation_folders(self) -> dict[str, str]:

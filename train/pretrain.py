@@ -81,7 +81,8 @@ def train_step(run: Run, step: Step, totals: StepTotals) -> None:
         loss = totals.mean(sums) * ranks.world_size  # DeepSpeed averages over ranks
         engine.backward(loss, scale_wrt_gas=False)
         engine.step()
-        run.health.add_loss(run.meter.add_batch(batch, sums))
+        source = step.sources[k]
+        run.health.add_loss(run.meter.add_batch(batch, sums, source))
     step.use.until(queued_work(ranks.device))
     run.health.observe_step()
     run.meter.add_step(totals)

@@ -58,7 +58,8 @@ class Session:
         """One run of the trainer into a folder of the session."""
         gc.collect()  # a run that failed holds its folder as long as its process, or its traceback
         folder = self.folder / output
-        paths = ("--data", str(self.folder / data), "--output-dir", str(folder))
+        paths = ("--data", str(self.folder / data)) if data else ()
+        paths = (*paths, "--output-dir", str(folder))
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             status = pretrain.main([*paths, *runs.without(COMMON, options), *options])
@@ -246,6 +247,24 @@ def several_validations(session: Session) -> None:
         ]
 
 
+def mixed(session: Session) -> None:
+    """Two datasets, stopped and continued; then with other weights."""
+    options = ("--data", str(session.folder / "shards"), str(session.folder / "other"))
+    options = (*options, "--max-steps", "12", "--data-weights")
+    session.run("mixed", "mixed", *options, "3", "1", data="")
+    with stopping_after(5):
+        session.run("mixed, stopped", "mixed-again", *options, "3", "1", data="")
+    session.run("mixed, to its end", "mixed-again", *options, "3", "1", data="")
+    session.run("other weights", "mixed-again", *options, "1", "1", data="")
+    longer = (*options[:-2], "16", "--data-weights", "1", "1", CHANGED)
+    session.run("other weights, changed", "mixed-again", *longer, data="")
+    records = log.read_metrics(session.folder / "mixed" / log.METRICS)
+    session.found["mixed"]["by dataset"] = [
+        [r["loss"], r["loss_shards"], r["share_shards"], r["loss_other"], r["share_other"]]
+        for r in records
+    ]
+
+
 def changed_rows(before: Path, after: Path) -> list[str]:
     """The encoder's weights that differ between two models; a vocabulary by its old rows alone."""
     old, new = (load_file(folder / "model.safetensors") for folder in (before, after))
@@ -305,6 +324,7 @@ def run_all(folder: Path) -> dict[str, dict[str, Any]]:
     other_reading(session)
     headless(session)
     several_validations(session)
+    mixed(session)
     types(session)
     damaged_tokenizer(session)
     with stopping_after(2):

@@ -9,6 +9,7 @@ import torch
 from preprocess.errors import WholewordError
 from tests.train.shard_factory import ShardSpec, make_shards
 from train import pretrain
+from train.data.mixture import Mixture
 from train.data.shard_dataset import ShardDataset
 from train.data.windows import Cursor, LoaderOptions
 from train.engine.checkpoint import RunProgress
@@ -174,7 +175,7 @@ def make_run(dataset, tmp_path, written):
             plan=SimpleNamespace(precision="fp16" if engine.fp16_enabled() else "fp32"),
             ranks=ranks,
             folder=tmp_path,
-            dataset=dataset,
+            mixture=Mixture((dataset,), (1.0,)),
             loader_options=LoaderOptions(
                 2, 32, accumulation, world_size=ranks.world_size, rank=ranks.rank, seed=7
             ),

@@ -15,7 +15,7 @@ from train.options import parse, parse_overrides, seconds
 
 def test_defaults_are_those_of_the_contract():
     options = parse([])
-    assert (options.data.data, options.model.model) == ("shards", "bert-small")
+    assert (options.data.data, options.model.model) == (["shards"], "bert-small")
     assert (options.run.output_dir, options.run.resume_from_checkpoint) == ("runs/default", "auto")
     assert options.optimization.num_train_epochs == 1
     assert options.given == frozenset()
@@ -151,6 +151,21 @@ def test_lists_are_separated_by_spaces_and_add_up():
     words = ["--validation-data", "a=1", "b=2", "--seed", "3", "--validation_data=c=3", "--data=x"]
     options = parse([*words, "--metric-for-best-model", "b"])
     assert options.data.validation_folders == {"a": "1", "b": "2", "c": "3"}
-    assert (options.optimization.seed, options.data.data) == (3, "x")
+    assert (options.optimization.seed, options.data.data) == (3, ["x"])
     with pytest.raises(WholewordError, match="d: names no validation; there is validation, a, b"):
         parse([*words[:3], "--metric-for-best-model", "d"])
+
+
+@pytest.mark.parametrize(
+    ("words", "cause"),
+    [
+        (["--data", "a", "b", "--data-weights", "1"], "give a weight for each --data, 2 in all"),
+        (["--data", "a", "b", "--data-weights", "1", "-1"], "must be above 0"),
+        (["--data", "a", "b", "--data-weights", "0", "0"], "must be above 0"),
+        (["--data", "a", "b", "--data-weights", "nan", "1"], "must be above 0"),
+        (["--data", "a", "--data=a"], "names a folder twice"),
+    ],
+)
+def test_weights_that_make_no_mixture(words, cause):
+    with pytest.raises(WholewordError, match=cause):
+        parse(words)

@@ -173,6 +173,20 @@ def test_the_model_of_the_lowest_loss_is_kept(found):
     refused(found["no rows to decide"], "no validation rows for --metric-for-best-model validation")
 
 
+def test_a_mixture_goes_on_where_it_stopped(found):
+    mixed = found["mixed"]
+    finished(mixed, 12)
+    assert "shards + " in mixed["output"]
+    for loss, *parts in mixed["by dataset"]:
+        assert parts[1] + parts[3] == pytest.approx(1)
+        assert min(parts[::2]) <= loss * 1.0001 or 0 in parts
+    assert found["mixed, stopped"]["saved"]["cursor"]["others"][0]["tokens"] > 0
+    finished(found["mixed, to its end"], 12)
+    assert found["mixed, to its end"]["losses"] == mixed["losses"]
+    refused(found["other weights"], "data_weights: [3.0, 1.0] -> [1.0, 1.0]")
+    finished(found["other weights, changed"], 16)
+
+
 def test_a_curve_that_cannot_be_drawn_is_drawn_later(found):
     run = found["full at curves.png"]
     finished(run, 4)

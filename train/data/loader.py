@@ -7,11 +7,12 @@ rank, a resume or a prefetch depth changes neither the rows of a step nor their 
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
+import xxhash
 
 from preprocess.errors import WholewordError
 from train.data.collate import Buffers, MicroBatch
@@ -47,69 +48,32 @@ class Step:
     number: int
     """From 0."""
     epoch: int
-    """Epoch of the step's first pack."""
+    """Epoch of the step's first pack; of a mixture, that of its first dataset before the step."""
     micro_batches: list[MicroBatch]
     """`accumulation_at(number)` of them."""
     cursor: Cursor
     """Where the next step starts."""
+    sources: list[int] = field(default_factory=list)
+    """The number of each micro-batch's dataset in a mixture."""
     use: BufferUse = field(default_factory=BufferUse)
     """Of the micro-batches' buffers: a GPU copies from them after its step was queued."""
 
 
-class Loader:
-    """The training micro-batches of one rank; see `steps`."""
+class _Source:
+    """A dataset of a mixture: its packs in its own order, epoch after epoch without end."""
 
     def __init__(self, dataset: ShardDataset, options: LoaderOptions) -> None:
-        """Check that the options fit the dataset.
-
-        Raises:
-            WholewordError: no rows, rows too long for a pack, options that exclude each other.
-        """
         self._dataset = dataset
         self._options = options
-        self._assembler = Assembler(dataset, options)
+        self.assembler = Assembler(dataset, options)
         if not len(dataset):
             raise WholewordError(
                 f"{dataset.folder}: the {dataset.part} part has no rows; build shards from "
                 "more text"
             )
 
-    def steps(self, start: Cursor, first_step: int, total_steps: int) -> Iterator[Step]:
-        """This rank's steps `first_step` to `total_steps - 1`, counted from 0.
-
-        Steps run on across epochs. Only the last step of a run does not begin another epoch: what
-        it lacks is filled up with empty packs.
-
-        A step's arrays are valid until the step after the next one is asked for; then, and when
-        nobody reads them any more (`Step.use`), their buffers are written again. Closing the
-        iterator ends its thread; an error in the thread is raised where the step would have come.
-
-        Args:
-            start: where `first_step` starts: `Cursor()`, or the cursor of the step before.
-            first_step: number of the first step to make, which is the number of steps done.
-            total_steps: number of steps of the whole run; p is linear over them.
-        """
-        options = self._options
-        sets = options.prefetch + 3
-        buffers = [
-            [self._assembler.buffers() for _ in range(options.accumulation)] for _ in range(sets)
-        ]
-
-        uses = [BufferUse() for _ in range(sets)]
-
-        def make() -> Iterator[Step]:
-            packs = self._packs(start)
-            for number in range(first_step, total_steps):
-                masking = options.masking_at(number, total_steps)
-                is_last = number == total_steps - 1
-                uses[number % sets].wait()
-                made = self._step(packs, number, is_last, masking, buffers[number % sets])
-                yield replace(made, use=uses[number % sets])
-
-        return prefetched(make, options.prefetch)
-
-    def _packs(self, start: Cursor) -> Iterator[Pack]:
-        """Every pack from `start` on, epoch after epoch without end."""
+    def packs(self, start: Cursor) -> Iterator[Pack]:
+        """Every pack from `start` on."""
         options = self._options
         epoch, first_window, first_pack = start.epoch, start.window, start.pack
         while True:
@@ -117,7 +81,7 @@ class Loader:
             if first_window >= len(windows):
                 raise self._beyond(start)
             for number in range(first_window, len(windows)):
-                window = self._assembler.open(epoch, number, windows[number], shuffle=True)
+                window = self.assembler.open(epoch, number, windows[number], shuffle=True)
                 if first_pack >= len(window.plan):
                     raise self._beyond(start)
                 for pack in range(first_pack, len(window.plan)):
@@ -138,10 +102,94 @@ class Loader:
             "run the same command again"
         )
 
+
+class Loader:
+    """The training micro-batches of one rank, of one dataset or of a mixture; see `steps`.
+
+    Args:
+        dataset: the first one.
+        options: of all.
+        others: more datasets, with the same tokenizer.
+        weights: how many tokens of each dataset stand beside how many of the others.
+    """
+
+    def __init__(
+        self,
+        dataset: ShardDataset,
+        options: LoaderOptions,
+        others: Sequence[ShardDataset] = (),
+        weights: Sequence[float] = (1.0,),
+    ) -> None:
+        """Check that the options fit the datasets.
+
+        Raises:
+            WholewordError: no rows, rows too long for a pack, options that exclude each other.
+        """
+        self._options = options
+        self._weights = weights
+        self._sources = [
+            _Source(each, replace(options, seed=mixed_seed(options.seed, number)))
+            for number, each in enumerate((dataset, *others))
+        ]
+
+    def steps(self, start: Cursor, first_step: int, total_steps: int) -> Iterator[Step]:
+        """This rank's steps `first_step` to `total_steps - 1`, counted from 0.
+
+        Steps run on across epochs. Only the last step of a run does not begin another epoch: what
+        it lacks is filled up with empty packs.
+
+        A step's arrays are valid until the step after the next one is asked for; then, and when
+        nobody reads them any more (`Step.use`), their buffers are written again. Closing the
+        iterator ends its thread; an error in the thread is raised where the step would have come.
+
+        Args:
+            start: where `first_step` starts: `Cursor()`, or the cursor of the step before.
+            first_step: number of the first step to make, which is the number of steps done.
+            total_steps: number of steps of the whole run; p is linear over them.
+        """
+        options = self._options
+        sets = options.prefetch + 3
+        buffers = [
+            [self._sources[0].assembler.buffers() for _ in range(options.accumulation)]
+            for _ in range(sets)
+        ]
+
+        uses = [BufferUse() for _ in range(sets)]
+
+        def make() -> Iterator[Step]:
+            packs, epoch = self._packs(start), start.epoch
+            for number in range(first_step, total_steps):
+                masking = options.masking_at(number, total_steps)
+                is_last = number == total_steps - 1
+                uses[number % sets].wait()
+                made = self._step(packs, number, epoch, is_last, masking, buffers[number % sets])
+                yield replace(made, use=uses[number % sets])
+                epoch = made.cursor.epoch
+
+        return prefetched(make, options.prefetch)
+
+    def _packs(self, start: Cursor) -> Iterator[Pack]:
+        """Every pack from `start` on, without end: the next of the dataset that lacks most.
+
+        So the tokens drawn from a dataset differ from its share by a pack at most.
+        """
+        cursors = list(start.each())
+        streams = [s.packs(c) for s, c in zip(self._sources, cursors, strict=True)]
+        while True:
+            drawn = [c.tokens / w for c, w in zip(cursors, self._weights, strict=True)]
+            source = drawn.index(min(drawn))
+            pack = next(streams[source])
+            if len(streams) > 1:
+                tokens = cursors[source].tokens + pack.tokens
+                cursors[source] = replace(pack.following, tokens=tokens)
+                pack = replace(pack, source=source, following=Cursor.joined(cursors))
+            yield pack
+
     def _step(
         self,
         packs: Iterator[Pack],
         number: int,
+        epoch: int,
         is_last: bool,
         masking: Masking,
         buffers: list[Buffers],
@@ -152,14 +200,17 @@ class Loader:
         taken: list[Pack] = []
         for pack in packs:
             taken.append(pack)
-            epoch_ends = pack.following.epoch != pack.window.epoch
+            epoch_ends = pack.following.epoch != pack.window.epoch and len(self._sources) == 1
             if len(taken) == size or (is_last and epoch_ends):
                 break
-        own = [
-            self._assembler.micro_batch(taken[k] if k < len(taken) else None, masking, buffers[i])
-            for i, k in enumerate(range(options.rank, size, options.world_size))
-        ]
-        return Step(number, taken[0].window.epoch, own, taken[-1].following)
+        own: list[MicroBatch] = []
+        sources: list[int] = []
+        for i, k in enumerate(range(options.rank, size, options.world_size)):
+            pack_k = taken[k] if k < len(taken) else None
+            sources.append(pack_k.source if pack_k else 0)
+            assembler = self._sources[sources[-1]].assembler
+            own.append(assembler.micro_batch(pack_k, masking, buffers[i]))
+        return Step(number, epoch, own, taken[-1].following, sources)
 
 
 def evaluation_batches(dataset: ShardDataset, options: LoaderOptions) -> Iterator[MicroBatch]:
@@ -192,23 +243,54 @@ def evaluation_batches(dataset: ShardDataset, options: LoaderOptions) -> Iterato
     return prefetched(make, options.prefetch)
 
 
-def count_steps(dataset: ShardDataset, options: LoaderOptions, epochs: float) -> int:
+def count_steps(
+    dataset: ShardDataset,
+    options: LoaderOptions,
+    epochs: float,
+    others: Sequence[ShardDataset] = (),
+    weights: Sequence[float] = (1.0,),
+) -> int:
     """Steps that `epochs` epochs take, exactly: every window of every epoch is planned.
 
-    A part of an epoch counts as that share of its packs, rounded up.
+    A part of an epoch counts as that share of its packs, rounded up. Of a mixture, epochs are those
+    of the first dataset, and the steps are those in which it is read so often, to a pack or two.
     """
-    assembler = Assembler(dataset, options)
-    packs = 0
-    for epoch in range(math.ceil(epochs)):
-        windows = epoch_windows(dataset.batch_rows, options.seed, epoch, options.window)
-        of_epoch = sum(assembler.count_packs(dataset.rows_of(batches)) for batches in windows)
-        packs += math.ceil(of_epoch * min(1.0, epochs - epoch))
+    packs = _count_packs(dataset, options, epochs)
+    if others:
+        tokens = _mean_tokens(dataset, options)
+        shares = [weight / weights[0] for weight in weights[1:]]
+        packs = packs + round(
+            sum(
+                packs * tokens * share / _mean_tokens(other, options)
+                for other, share in zip(others, shares, strict=True)
+            )
+        )
     left = math.ceil(packs / options.world_size)
     steps = 0
     while left > 0 and steps < options.batch_warmup:
         left -= options.accumulation_at(steps)
         steps += 1
     return steps + math.ceil(max(0, left) / options.accumulation)
+
+
+def _count_packs(dataset: ShardDataset, options: LoaderOptions, epochs: float) -> int:
+    assembler = Assembler(dataset, options)
+    packs = 0
+    for epoch in range(math.ceil(epochs)):
+        windows = epoch_windows(dataset.batch_rows, options.seed, epoch, options.window)
+        of_epoch = sum(assembler.count_packs(dataset.rows_of(batches)) for batches in windows)
+        packs += math.ceil(of_epoch * min(1.0, epochs - epoch))
+    return packs
+
+
+def _mean_tokens(dataset: ShardDataset, options: LoaderOptions) -> float:
+    """Real tokens of a pack, special tokens included."""
+    return dataset.tokens / _count_packs(dataset, options, 1)
+
+
+def mixed_seed(seed: int, number: int) -> int:
+    """The seed of the order and the masks of a mixture's dataset; the first has the run's own."""
+    return xxhash.xxh3_64_intdigest(f"{seed} {number}".encode()) >> 1 if number else seed
 
 
 def _groups(items: Iterator[Item], size: int) -> Iterator[list[Item]]:

@@ -137,6 +137,13 @@ class ShardDataset:
         """int32 `[batches]`, rows of each record batch."""
         return self._index.rows
 
+    @property
+    def tokens(self) -> int:
+        """Tokens of all rows, the special ones around single rows included."""
+        special = self.manifest.tokenizer
+        around = len(special.prefix) + len(special.suffix)
+        return int(self.lengths.sum(dtype=np.int64)) + len(self) * around
+
     def rows_of(self, batches: np.ndarray) -> np.ndarray:
         """Row numbers of several record batches, one after the other: int64."""
         ranges = [np.arange(self._first_rows[b], self._first_rows[b + 1]) for b in batches]

@@ -1,7 +1,8 @@
 """Windows: rows that are shuffled and packed together, and the micro-batches of their packs."""
 
-from dataclasses import asdict, dataclass
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 
@@ -72,32 +73,76 @@ class LoaderOptions:
         return make_masking(self.masking, start + (end - start) * share, self.mask_replace)
 
 
+_PLACE = {"epoch": 31, "window": 31, "pack": 31, "tokens": 62}
+"""The numbers of a cursor, and how many bits each may have."""
+
+
+def _numbers_of(value: Any, names: set[str]) -> dict[str, int] | None:
+    """A cursor's numbers of these names; None where one is missing or out of range."""
+    if not isinstance(value, dict):
+        return None
+    found = {name: value.get(name) for name in names}
+    sound = all(type(n) is int and 0 <= n < 1 << _PLACE[name] for name, n in found.items())
+    return found if sound else None  # type: ignore[return-value]
+
+
 @dataclass(frozen=True)
 class Cursor:
-    """The place of the next pack."""
+    """The place of the next pack of a dataset; of a mixture, of each."""
 
     epoch: int = 0
     window: int = 0
     pack: int = 0
+    tokens: int = 0
+    """Drawn from this dataset so far, where there are others."""
+    others: tuple["Cursor", ...] = ()
+    """Of the other datasets of a mixture, in their order."""
 
-    def to_dict(self) -> dict[str, int]:
+    def to_dict(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return asdict(self)
+        place = {"epoch": self.epoch, "window": self.window, "pack": self.pack}
+        if not self.others:
+            return place
+        others = [cursor.to_dict() | {"tokens": cursor.tokens} for cursor in self.others]
+        return place | {"tokens": self.tokens, "others": others}
 
     @classmethod
-    def from_dict(cls, value: dict[str, int]) -> "Cursor":
-        """From a checkpoint.
+    def from_dict(cls, value: dict[str, Any], datasets: int = 1) -> "Cursor":
+        """From a checkpoint of a run on so many datasets.
 
         Raises:
-            WholewordError: it lacks a number, has another, or one is not from 0 to 2**31 - 1.
+            WholewordError: it lacks a number, has another, or one is out of range.
         """
-        inside = all(0 <= number < 1 << 31 for number in value.values())
-        if value.keys() != asdict(cls()).keys() or not inside:
+        others = value.get("others", [])
+        parts = [value, *others] if isinstance(others, list) else []
+        names = set(_PLACE) - {"tokens"} if datasets == 1 else set(_PLACE)
+        places = [_numbers_of(part, names) for part in parts]
+        known = names if datasets == 1 else {*names, "others"}
+        if value.keys() != known or len(places) != datasets or None in places:
             raise WholewordError(
                 f"progress.json: its cursor {value} is malformed; delete the checkpoint, and run "
                 "the same command again"
             )
-        return cls(**value)
+        return cls.joined([cls(**place) for place in places if place])  # type: ignore[arg-type]
+
+    def each(self) -> tuple["Cursor", ...]:
+        """The cursor of each dataset alone."""
+        return (replace(self, others=()), *self.others)
+
+    @classmethod
+    def joined(cls, cursors: Sequence["Cursor"]) -> "Cursor":
+        """The cursor of a mixture of those of its datasets."""
+        return replace(cursors[0], others=tuple(cursors[1:]))
+
+    def back(self, to_epoch: bool) -> "Cursor":
+        """The beginning of the present window, or epoch, of each dataset."""
+        window = 0 if to_epoch else self.window
+        others = tuple(cursor.back(to_epoch) for cursor in self.others)
+        return replace(self, window=window, pack=0, others=others)
+
+    def uncounted(self) -> "Cursor":
+        """The same place, as if nothing had been drawn: for other weights from here on."""
+        return replace(self, tokens=0, others=tuple(c.uncounted() for c in self.others))
 
 
 @dataclass(frozen=True)
@@ -122,6 +167,13 @@ class Pack:
     window: Window
     number: int
     following: Cursor
+    source: int = 0
+    """Number of its dataset in a mixture."""
+
+    @property
+    def tokens(self) -> int:
+        """Real tokens, special tokens included."""
+        return int(self.window.lengths[self.window.plan.pack(self.number)].sum())
 
 
 class Assembler:

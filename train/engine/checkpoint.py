@@ -41,7 +41,7 @@ class RunProgress(BaseModel):
     step: int = Field(ge=0)
     """Optimizer steps done."""
     epoch: int = Field(ge=0)
-    cursor: dict[str, int]
+    cursor: dict[str, Any]
     """Where the loader goes on."""
     best_loss: float | None
     """The lowest validation loss so far."""
@@ -66,6 +66,8 @@ class RunProgress(BaseModel):
             rows = int(self.settings["global_batch_size"])
             packs_of_a_step = rows // int(self.settings["per_device_train_batch_size"])
         epoch, *places = (self.cursor.get(name, 0) for name in ("epoch", "window", "pack"))
+        if not all(type(number) is int for number in (epoch, *places)):
+            raise ValueError(f"the cursor {self.cursor} is no place")
         later = epoch - self.epoch
         # What that step took of later epochs: a pack at least of each epoch and window gone by.
         if later < 0 or (later and later - 1 + sum(places) >= packs_of_a_step):

@@ -74,7 +74,11 @@ def _features(task: Task, rows: np.ndarray, held_out: np.ndarray) -> tuple[objec
     blocks = []
     for column in columns:
         vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, **settings)
-        train = vectorizer.fit_transform([column[i] for i in rows])
+        try:
+            train = vectorizer.fit_transform([column[i] for i in rows])
+        except ValueError:  # no text holds a word: marks alone
+            vectorizer.set_params(analyzer="char")
+            train = vectorizer.fit_transform([column[i] for i in rows])
         blocks.append((train, vectorizer.transform([column[i] for i in held_out])))
     return hstack([b[0] for b in blocks], "csr"), hstack([b[1] for b in blocks], "csr")
 

@@ -83,7 +83,7 @@ def paired_difference(
 
 
 def stretched_weights(rng: np.random.Generator, count: int, resamples: int) -> np.ndarray:
-    """Weights of `count` things drawn with replacement, fp64 `[resamples, count]`; rows sum to 1."""
+    """Weights of things drawn with replacement: fp64 `[resamples, count]`, rows sum to 1."""
     weights = rng.multinomial(count, np.full(count, 1 / count), resamples) / count
     stretch = math.sqrt(count / (count - 1)) if count > 1 else 1.0
     return 1 / count + (weights - 1 / count) * stretch

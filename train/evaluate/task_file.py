@@ -173,9 +173,11 @@ def _read_json(path: Path, lines: list[str]) -> Iterator[tuple[int, dict[str, An
 def _read_table(path: Path, lines: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     csv.field_size_limit(_FIELD_LIMIT)
     delimiter = _TABLES[path.suffix.lower()]
-    quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
     source = (f"{line}\n" for line in lines)
-    reader = csv.reader(source, delimiter=delimiter, quoting=quoting, strict=True)
+    if delimiter == ",":
+        reader = csv.reader(source, strict=True)
+    else:
+        reader = csv.reader(source, delimiter=delimiter, quoting=csv.QUOTE_NONE)
     names: list[str] | None = None
     try:
         for fields in reader:

@@ -3,8 +3,9 @@
 import contextlib
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,8 +33,16 @@ class TrainingMeter:
     steps: int
     """How many there were."""
 
-    def __init__(self, ranks: Ranks, flops: FlopCounter, peak: PeakRate) -> None:
+    def __init__(
+        self,
+        ranks: Ranks,
+        flops: FlopCounter,
+        peak: PeakRate,
+        datasets: Sequence[str] = ("data",),
+    ) -> None:
+        """Args: the run's ranks, FLOP counter and peak, and the names of what is mixed."""
         self._ranks = ranks
+        self._names = datasets
         self._flops_of = flops
         self._peak = peak
         self.clear()
@@ -42,16 +51,26 @@ class TrainingMeter:
         """Start over, now."""
         self.steps = 0
         self._sums = torch.zeros(3, dtype=torch.float64, device=self._ranks.device)
+        mixed = len(self._names) if len(self._names) > 1 else 0
+        self._losses = torch.zeros(mixed, dtype=torch.float64, device=self._ranks.device)
+        self._counts = np.zeros((mixed, 2))  # masked and real tokens of each dataset
         self._flops = self._waited = 0.0
         self._masked = self._pairs = self._tokens = self._rows = 0.0
         self._since = time.perf_counter()
 
-    def add_batch(self, batch: MicroBatch, sums: LossSums) -> Tensor:
-        """Take in this rank's micro-batch; returns its loss, a scalar without a gradient."""
+    def add_batch(self, batch: MicroBatch, sums: LossSums, source: int = 0) -> Tensor:
+        """Take in this rank's micro-batch, of the dataset of that number in a mixture.
+
+        Returns:
+            Its loss, a scalar without a gradient.
+        """
         loss_sum, pairs = sums.loss_sum.detach(), sums.pair_loss_sum
         pair_sum = torch.zeros_like(loss_sum) if pairs is None else pairs.detach()
         parts = [loss_sum, sums.correct.sum(), pair_sum]
         self._sums += torch.stack([part.double() for part in parts])
+        if len(self._losses):
+            self._losses[source] += loss_sum
+            self._counts[source] += len(batch.labels), batch.tokens
         self._flops += self._flops_of(batch)
         return loss_sum + pair_sum
 
@@ -78,8 +97,9 @@ class TrainingMeter:
         """What the steps since the last call were like, over all ranks; starts over."""
         seconds = max(time.perf_counter() - self._since, 1e-9)
         ranks = self._ranks
-        sums = ranks.sum([*self._sums.tolist(), self._flops, self._waited])
-        loss, correct, pair_loss, flops, waited = sums
+        own = [*self._losses.tolist(), *self._counts.flatten().tolist()]
+        sums = ranks.sum([*self._sums.tolist(), self._flops, self._waited, *own])
+        loss, correct, pair_loss, flops, waited, *by_dataset = sums
         values = {
             "loss": loss / max(self._masked, 1.0),
             "accuracy": correct / max(self._masked, 1.0),
@@ -91,5 +111,10 @@ class TrainingMeter:
         }
         if pair_loss:
             values["pair_loss"] = pair_loss / self._pairs
+        mixed = len(self._losses)
+        counts = np.reshape(by_dataset[mixed:], (mixed, 2))
+        for name, of_loss, (masked, tokens) in zip(self._names, by_dataset, counts, strict=False):
+            values[f"loss_{name}"] = of_loss / max(masked, 1.0)
+            values[f"share_{name}"] = tokens / max(self._tokens, 1.0)
         self.clear()
         return values

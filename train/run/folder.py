@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from preprocess.errors import WholewordError
 from preprocess.files import write_json
-from preprocess.write.manifest import Manifest
+from train.data.mixture import Mixture
 from train.data.philox import DRAW_LAYOUT
 from train.engine.checkpoint import checkpoints, read_progress
 from train.engine.config import EnginePlan
@@ -56,15 +56,17 @@ def _is_error_log(names: list[str]) -> bool:
 
 
 def settings(
-    options: Options, plan: EnginePlan, world_size: int, manifest: Manifest
+    options: Options, plan: EnginePlan, world_size: int, mixture: Mixture
 ) -> dict[str, Any]:
     """Everything that shapes a run's results, by name; what only watches over it is left out."""
     o = options.optimization
+    shards = [dataset.manifest.parts["train"].index_xxh3_128 for dataset in mixture.datasets]
     return {
         "model": options.model.model,
         "config_overrides": options.model.config_overrides,
-        "shards": manifest.parts["train"].index_xxh3_128,
-        "tokenizer": manifest.tokenizer.sha256,
+        "shards": shards[0] if len(shards) == 1 else shards,
+        "data_weights": list(mixture.weights) if len(shards) > 1 else [],
+        "tokenizer": mixture.first.manifest.tokenizer.sha256,
         "masking": options.data.masking,
         "mlm_probability": options.data.mlm_probability,
         "mask_replace": options.data.mask_replace,

@@ -21,7 +21,6 @@ _STEP_SIZES = (
 # A cursor is an epoch, a window of its rows, and a pack of the window. Another order has other
 # windows; other packing, other packs.
 _ORDER = {"seed", "draw_layout"}
-_BEGIN_OF_EPOCH = {"window": 0, "pack": 0}
 _PACKING = {"per_device_train_batch_size", "packed", "sentence_order", "next_sentence"}
 
 
@@ -169,15 +168,21 @@ def _continued(found: Found, now: RunProgress) -> RunProgress:
     }
     if found.other_data:
         update |= {
-            "cursor": Cursor().to_dict(),
+            "cursor": now.cursor,
             "epoch": 0,
             "data_step": was.step,
             "best_loss": None,
             "evaluations_since_best": 0,
             "last_validation": -1,
         }
-    elif again := _read_again(was, now):
-        update["cursor"] = was.cursor | ({"pack": 0} if again == "window" else _BEGIN_OF_EPOCH)
+        return was.model_copy(update=update)
+    cursor = Cursor.from_dict(was.cursor, len(now.cursor.get("others", [])) + 1)
+    changed = _changed(was.settings, now.settings)
+    if "data_weights" in changed:  # else all that was drawn would have to be made up for
+        cursor = cursor.uncounted()
+    update["cursor"] = cursor.to_dict()
+    if again := _read_again(was, now):
+        update["cursor"] = cursor.back(to_epoch=again == "epoch").to_dict()
     return was.model_copy(update=update)
 
 

@@ -8,7 +8,7 @@ from typing import IO, Any, Self
 from transformers import PreTrainedModel
 
 from train.data.loader import Loader, Step
-from train.data.shard_dataset import ShardDataset
+from train.data.mixture import Mixture
 from train.data.windows import Cursor, LoaderOptions
 from train.engine import checkpoint
 from train.engine.checkpoint import RunProgress, Saver
@@ -43,7 +43,7 @@ class Run:
     plan: EnginePlan
     ranks: Ranks
     folder: Path
-    dataset: ShardDataset
+    mixture: Mixture
     loader_options: LoaderOptions
     model: PreTrainedModel
     engine: Any
@@ -88,8 +88,9 @@ class Run:
 
     def steps(self) -> Iterator[Step | None]:
         """This rank's steps that are left, and None behind the last one."""
-        cursor = Cursor.from_dict(self.progress.cursor)
-        loader = Loader(self.dataset, self.loader_options)
+        mixture = self.mixture
+        cursor = Cursor.from_dict(self.progress.cursor, len(mixture.datasets))
+        loader = Loader(mixture.first, self.loader_options, mixture.others, mixture.weights)
         yield from loader.steps(cursor, self.progress.step, self.total_steps)
         yield None
 
@@ -162,7 +163,7 @@ class Run:
             settings=self.progress.settings,
             loss=self.progress.best_loss if name == BEST else None,
         )
-        tokenizer = Path(self.options.data.data) / "tokenizer"
+        tokenizer = self.mixture.first.folder / "tokenizer"
         self.ranks.on_first_only(
             lambda: write_model(self.folder / name, self.model, weights, tokenizer, note)
         )

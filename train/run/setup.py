@@ -12,7 +12,8 @@ from transformers import PretrainedConfig, PreTrainedModel
 from preprocess.errors import WholewordError
 from preprocess.write.manifest import Manifest
 from train.data.loader import count_steps
-from train.data.shard_dataset import ShardDataset, check_same_tokenizer, check_tokenizer
+from train.data.mixture import Mixture, open_mixture
+from train.data.shard_dataset import ShardDataset, check_same_tokenizer
 from train.data.windows import Cursor, LoaderOptions
 from train.engine.checkpoint import RunProgress, Saver
 from train.engine.config import EnginePlan, detect_hardware, make_engine_plan, read_config
@@ -57,8 +58,10 @@ def set_up(options: Options, ranks: Ranks) -> Run | None:
     config = read_config(options.run.deepspeed)
     plan = make_engine_plan(config, options, ranks.world_size, detect_hardware())
     check_keys(config, plan.config, options.run.deepspeed)
-    dataset, validation = load_datasets(options)
-    settings = run_folder.settings(options, plan, ranks.world_size, dataset.manifest)
+    mixture, validation = load_datasets(options)
+    dataset = mixture.first
+    manifest = dataset.manifest.model_copy(update={"max_length": mixture.max_length})
+    settings = run_folder.settings(options, plan, ranks.world_size, mixture)
     locks: list[IO[str]] = []  # of rank 0; it ends with the process
 
     def is_finished() -> bool:
@@ -75,17 +78,17 @@ def set_up(options: Options, ranks: Ranks) -> Run | None:
             say_finished(folder)
         return None
     found, lines = find_checkpoint(options, settings, ranks)
-    model, padding = make_model(options, plan, dataset.manifest, ranks, lines)
-    loader = loader_options(options, plan, dataset.manifest, ranks, model, packed=not padding)
+    model, padding = make_model(options, plan, manifest, ranks, lines)
+    loader = loader_options(options, plan, manifest, ranks, model, packed=not padding)
     if found:
         check_reading(found, settings, not padding, options, folder)
-    steps = _total_steps(options, dataset, loader, found.data_step if found else 0)
+    steps = _total_steps(options, mixture, loader, found.data_step if found else 0)
     if found:
         check_length(found, settings, steps, folder)
     console = Console(steps, ranks.first)
     for line in lines:
         console.say(line)
-    shape = (steps, dataset.manifest.max_length)
+    shape = (steps, mixture.max_length)
     _announce(console, options, plan, ranks, model, padding, shape, bool(validation))
     schedule = make_schedule(plan, options, model, steps)
     if schedule.head:
@@ -101,20 +104,22 @@ def set_up(options: Options, ranks: Ranks) -> Run | None:
         plan=plan,
         ranks=ranks,
         folder=folder,
-        dataset=dataset,
+        mixture=mixture,
         loader_options=loader,
         model=model,
         engine=engine,
         schedule=schedule,
         total_steps=steps,
-        progress=_beginning(plan, ranks, settings, packed=not padding),
+        progress=_beginning(plan, ranks, settings, mixture, packed=not padding),
         saver=Saver(folder / run_folder.CHECKPOINTS, options.run.save_total_limit, ranks),
         console=console,
         validators={
             name: Validator(rows, dataset, loader, model, ranks)
             for name, rows in validation.items()
         },
-        meter=TrainingMeter(ranks, FlopCounter(model), peak_rate(ranks.device, plan.precision)),
+        meter=TrainingMeter(
+            ranks, FlopCounter(model), peak_rate(ranks.device, plan.precision), mixture.names
+        ),
         health=HealthMonitor(engine),
         clock=Clock(options.run),
         stop=stop,
@@ -134,17 +139,14 @@ def _open_log(run: Run) -> MetricsLog:
     return MetricsLog(run.folder, run.progress.step, report_to, run.progress.settings)
 
 
-def load_datasets(options: Options) -> tuple[ShardDataset, dict[str, ShardDataset]]:
+def load_datasets(options: Options) -> tuple[Mixture, dict[str, ShardDataset]]:
     """Open the training rows, and the validation rows that there are and that are wanted, by name.
 
     The one whose loss decides which model is the best comes first.
     """
-    folder = Path(options.data.data)
-    dataset = ShardDataset(folder, "train", options.data.check_shards)
-    if not len(dataset):
-        raise WholewordError(f"{folder}: holds no training rows; build shards from more text")
-    check_tokenizer(folder, dataset.manifest)
-    return dataset, _validation_datasets(options, dataset) if options.run.eval_steps else {}
+    data = options.data
+    mixture = open_mixture(data.folders, data.data_weights, data.check_shards)
+    return mixture, _validation_datasets(options, mixture.first) if options.run.eval_steps else {}
 
 
 def _validation_datasets(options: Options, training: ShardDataset) -> dict[str, ShardDataset]:
@@ -228,7 +230,7 @@ def make_model(
 
     def load() -> tuple[PreTrainedModel, str | None]:
         vocabulary = Vocabulary(
-            folder=Path(options.data.data) / "tokenizer",
+            folder=options.data.folders[0] / "tokenizer",
             size=manifest.tokenizer.vocab_size,
             pad_id=manifest.tokenizer.pad_id,
             max_length=manifest.max_length,
@@ -262,15 +264,15 @@ def make_model(
     return model, padding
 
 
-def _total_steps(
-    options: Options, dataset: ShardDataset, loader: LoaderOptions, data_step: int
-) -> int:
+def _total_steps(options: Options, mixture: Mixture, loader: LoaderOptions, data_step: int) -> int:
     """The step that the run ends at; `data_step` is where the present data began."""
     if options.optimization.max_steps:
         return options.optimization.max_steps
     if data_step >= loader.batch_warmup:
         loader = replace(loader, batch_warmup=0)
-    return data_step + count_steps(dataset, loader, options.optimization.num_train_epochs)
+    epochs = options.optimization.num_train_epochs
+    counted = count_steps(mixture.first, loader, epochs, mixture.others, mixture.weights)
+    return data_step + counted
 
 
 def make_schedule(
@@ -285,12 +287,12 @@ def make_schedule(
 
 
 def _beginning(
-    plan: EnginePlan, ranks: Ranks, settings: dict[str, Any], packed: bool
+    plan: EnginePlan, ranks: Ranks, settings: dict[str, Any], mixture: Mixture, packed: bool
 ) -> RunProgress:
     return RunProgress(
         step=0,
         epoch=0,
-        cursor=Cursor().to_dict(),
+        cursor=Cursor.joined([Cursor()] * len(mixture.datasets)).to_dict(),
         best_loss=None,
         evaluations_since_best=0,
         last_validation=-1,
@@ -319,7 +321,7 @@ def _announce(
         f"{options.model.model}, {parameter_count(model):,} parameters, on {ranks.world_size} x "
         f"{ranks.device.type}, {plan.precision}, ZeRO {plan.stage}; "
         f"{steps:,} steps of {rows} x {max_length} = {rows * max_length:,} tokens; "
-        f"{options.data.data} -> {options.run.output_dir}"
+        f"{' + '.join(options.data.data)} -> {options.run.output_dir}"
     )
     for note in plan.notes:
         console.say(f"changed: {note}")
@@ -339,7 +341,7 @@ def _warnings(options: Options, steps: int, validated: bool) -> Iterator[str]:
     """What of the run's intervals may not be as it was meant."""
     every, save = options.run.eval_steps, options.run.save_steps
     if every and not validated:
-        yield f"no validation: {options.data.data} has no validation rows"
+        yield f"no validation: {options.data.data[0]} has no validation rows"
     elif every > steps:
         yield f"--eval-steps {every}: the run has {steps} steps, so it validates at both ends only"
     if save > steps:

@@ -9,6 +9,7 @@ import pytest
 
 from preprocess.errors import WholewordError
 from tests.train import runs
+from tests.train.shard_factory import ShardSpec, make_shards
 from train.engine import checkpoint, universal
 from train.engine.checkpoint import RunProgress
 
@@ -113,3 +114,23 @@ def test_two_ranks_then_one_then_two(data, tmp_path):
     np.testing.assert_allclose(runs.losses(output), never_stopped, rtol=1e-6)
     go_on(data, output, 4, ranks=2, stage=1)
     np.testing.assert_allclose(runs.losses(output), never_stopped, rtol=1e-6)
+
+
+def test_two_ranks_go_on_with_a_mixture_as_one_never_stopped(data, tmp_path):
+    other = tmp_path / "other"
+    make_shards(other, ShardSpec(rows=(90,), max_length=24, vocab_size=8000))
+    shutil.copytree(data / "tokenizer", other / "tokenizer")
+    options = ("--data", str(data), str(other), "--data-weights", "2", "1", "--eval-steps", "0")
+
+    def train(output, ranks):
+        words = runs.command(data, output, "--save-total-limit", "0", *options)
+        place = words.index("--data")
+        return runs.run_ranks([*words[:place], *words[place + 2 :]], ranks)
+
+    train(tmp_path / "one", 1)
+    train(tmp_path / "two", 2)
+    never_stopped = runs.losses(tmp_path / "two")
+    np.testing.assert_allclose(runs.losses(tmp_path / "one"), never_stopped, rtol=1e-6)
+    go_back(tmp_path / "two", 3)
+    assert "step-00000003 (step 3 of 6)" in train(tmp_path / "two", 2)
+    assert runs.losses(tmp_path / "two") == never_stopped

@@ -1,0 +1,63 @@
+"""Several datasets that are read at once, so many tokens of one beside so many of another."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from preprocess.errors import WholewordError
+from train.data.shard_dataset import ShardDataset, check_same_tokenizer, check_tokenizer
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Datasets of one tokenizer, and their weights."""
+
+    datasets: tuple[ShardDataset, ...]
+    weights: tuple[float, ...]
+    """One for each, above 0: tokens of one stand to tokens of another as their weights do."""
+
+    @property
+    def first(self) -> ShardDataset:
+        """The one that epochs are counted of."""
+        return self.datasets[0]
+
+    @property
+    def others(self) -> tuple[ShardDataset, ...]:
+        """The datasets after the first."""
+        return self.datasets[1:]
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of the longest possible row, special tokens included."""
+        return max(dataset.manifest.max_length for dataset in self.datasets)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """A name for each dataset: its folder's, or the whole path where that is not enough."""
+        paths = [dataset.folder.absolute() for dataset in self.datasets]
+        names = [path.name for path in paths]
+        unique = len(set(names)) == len(names)
+        return tuple(names if unique else [str(path).replace("/", "_") for path in paths])
+
+
+def open_mixture(folders: list[Path], weights: list[float], check_shards: str) -> Mixture:
+    """Open the training rows of each folder.
+
+    Args:
+        folders: of shards.
+        weights: of each; none for as many tokens as each holds.
+        check_shards: "sizes" or "full", as `ShardDataset` takes it.
+
+    Raises:
+        WholewordError: one is missing, has no rows, or was built with another tokenizer.
+    """
+    datasets = [ShardDataset(folder, "train", check_shards) for folder in folders]  # type: ignore[arg-type]
+    for dataset in datasets:
+        if not len(dataset):
+            raise WholewordError(
+                f"{dataset.folder}: holds no training rows; build shards from more text"
+            )
+        check_tokenizer(dataset.folder, dataset.manifest)
+    for dataset in datasets[1:]:
+        check_same_tokenizer(dataset, datasets[0])
+    sizes = [float(dataset.tokens) for dataset in datasets]
+    return Mixture(tuple(datasets), tuple(weights or sizes))

@@ -1,0 +1,421 @@
+"""The comparison: which fine-tunings there are, in which order, and what is already done.
+
+For each contender and number of labels, the first model is fine-tuned with the first seed at every
+learning rate, and the validation part picks one. Then come the other seeds and models at it.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import transformers
+import xxhash
+
+from preprocess.errors import WholewordError
+from preprocess.files import write_bytes, write_json
+from train.evaluate import floor
+from train.evaluate.contenders import (
+    Contender,
+    ModelSource,
+    find_sources,
+    fingerprint,
+    load_source,
+    parse_contenders,
+    room_for_tokens,
+)
+from train.evaluate.encoded_task import EncodedTask, encode_task
+from train.evaluate.finetune import (
+    EVALUATIONS,
+    MONITORED,
+    FineTuneOptions,
+    Outcome,
+    accuracy_of,
+    batch_size_for,
+    count_steps,
+    fine_tune,
+    macro_f1_of,
+)
+from train.evaluate.seen import find_seen
+from train.evaluate.splits import TaskSplit, leave_out, make_split, resolve_labels, subset
+from train.evaluate.task_file import Columns, Task, read_task
+
+LEARNING_RATES = (2e-5, 5e-5, 1e-4, 3e-4, 1e-3)
+"""From what large models take to what small ones need; the same for all."""
+PROTOCOL = 1
+"""Changes whenever the same options give other numbers."""
+_OPTIONS = "options.json"
+_FLOOR_COST = 1e4  # a row's, beside the weights that a model multiplies a row with
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """What a comparison is asked for."""
+
+    task: Path
+    models: tuple[str, ...]
+    """Each `PATH` or `NAME=PATH[,PATH...]`; differences are to the first."""
+    output: Path
+    test: Path | None = None
+    """A test file, instead of a share of the task file."""
+    labels: tuple[str, ...] = ("100", "1000", "all")
+    seeds: int = 5
+    columns: Columns = field(default_factory=Columns)
+    learning_rates: tuple[float, ...] = LEARNING_RATES
+    epochs: int | None = None
+    max_length: int = 128
+    tokenizer: str | None = None
+    """Of models that bring none."""
+    seen_in: tuple[Path, ...] = ()
+    """Shards whose documents are left out of the test part."""
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """What is known of a model before its weights are read."""
+
+    source: ModelSource
+    config: Any
+    encoded: EncodedTask
+    max_length: int
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A comparison that is checked and ready."""
+
+    options: CompareOptions
+    task: Task
+    split: TaskSplit
+    labels: tuple[int, ...]
+    contenders: tuple[Contender, ...]
+    models: dict[str, LoadedModel]
+    """By path."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One fine-tuning, or one fit of the floor."""
+
+    model: str
+    """The contender's name."""
+    path: str
+    labels: int
+    seed: int
+    learning_rate: float | None
+    regularization: float | None
+    """The floor's C."""
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that was found."""
+
+    setting: Setting
+    results: tuple[Result, ...]
+    """At the chosen rates, the floor's last."""
+    sweep: tuple[Result, ...]
+    """Of the first model and seed, at every rate."""
+
+    def names(self) -> list[str]:
+        """The contenders and the floor."""
+        return [*(contender.name for contender in self.setting.contenders), floor.NAME]
+
+    def of(self, model: str, labels: int) -> list[Result]:
+        """A contender's results for a number of labels, by model, then seed."""
+        return [r for r in self.results if r.model == model and r.labels == labels]
+
+    def correct(self, model: str, labels: int) -> np.ndarray:
+        """Correct predictions of each example: int64 `[models, seeds, examples]`."""
+        task, test = self.setting.task, self.setting.split.test
+        results = self.of(model, labels)
+        counts = [
+            [
+                sum(a == b for a, b in zip(found, task.labels[row], strict=True))
+                for found, row in zip(result.outcome.predictions, test, strict=True)
+            ]
+            for result in results
+        ]
+        return np.array(counts, np.int64).reshape(-1, self.setting.options.seeds, len(test))
+
+    def sizes(self) -> np.ndarray:
+        """Predictions in each test example: int64 `[examples]`."""
+        task = self.setting.task
+        return np.array([len(task.labels[row]) for row in self.setting.split.test], np.int64)
+
+
+class Listener(Protocol):
+    """Who hears how far a comparison is; costs are in no unit."""
+
+    def begin(self, cost: float, runs: int) -> None:
+        """All that there is to do."""
+
+    def advance(self, cost: float) -> None:
+        """Some of it was done now."""
+
+    def finish(self, result: Result, is_new: bool, cost: float) -> None:
+        """A run has ended, or was there; `cost` is what of it `advance` has not said."""
+
+
+def prepare(options: CompareOptions) -> Setting:
+    """Read the task and the models, and check everything that can be checked before the work.
+
+    Raises:
+        WholewordError: the task file, a model or an option is not fit, or `output` holds another
+            comparison.
+    """
+    contenders = parse_contenders(options.models)
+    task = read_task(options.task, options.columns, options.test)
+    split = make_split(task)
+    sources = find_sources(contenders, options.tokenizer, options.trust_remote_code)
+    seen: set[int] = set()
+    for shards in options.seen_in:
+        seen |= find_seen(task, split.test, shards)
+    split = leave_out(task, split, seen)
+    labels = resolve_labels(task, split, options.labels)
+    models: dict[str, LoadedModel] = {}
+    encodings: dict[tuple[str, int, bool], EncodedTask] = {}
+    for path, source in sources.items():
+        tokenizer, config = load_source(source)
+        length = min(options.max_length, room_for_tokens(config))
+        typed = getattr(config, "type_vocab_size", 0) > 1
+        key = (tokenizer.sha256, length, typed)
+        if key not in encodings:
+            encodings[key] = encode_task(task, tokenizer, length, typed)
+        models[path] = LoadedModel(source, config, encodings[key], length, fingerprint(source))
+    setting = Setting(options, task, split, labels, contenders, models)
+    _claim_output(setting)
+    return setting
+
+
+def identity(setting: Setting) -> dict[str, Any]:
+    """Everything that the numbers depend on, as JSON, with the names of the options."""
+    options = setting.options
+    return {
+        "protocol": PROTOCOL,
+        "task": [str(options.task), str(options.test or ""), setting.task.fingerprint],
+        "columns": asdict(options.columns),
+        "models": {c.name: list(c.paths) for c in setting.contenders},
+        "weights": {path: model.fingerprint for path, model in setting.models.items()},
+        "labels": list(setting.labels),
+        "seeds": options.seeds,
+        "learning_rates": list(options.learning_rates),
+        "epochs": options.epochs,
+        "max_length": options.max_length,
+        "seen_in": [str(path) for path in options.seen_in],
+        "split": setting.split.counts(),
+    }
+
+
+def _claim_output(setting: Setting) -> None:
+    """Refuse an output folder that is another comparison's; else write there whose it is."""
+    output, wanted = setting.options.output, identity(setting)
+    file = output / _OPTIONS
+    try:
+        (output / "runs").mkdir(parents=True, exist_ok=True)
+        found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+        if found is None:
+            write_json(file, wanted)
+            return
+    except (OSError, ValueError) as error:
+        raise WholewordError(
+            f"{output}: cannot be used ({error}); choose another --output"
+        ) from error
+    different = [name for name in wanted if found.get(name) != wanted[name]]
+    if different:
+        name = different[0]
+        raise WholewordError(
+            f"{output}: holds a comparison with other {name.replace('_', ' ')} "
+            f"({_brief(found.get(name))}; now {_brief(wanted[name])}); choose another --output, or "
+            "remove that folder"
+        )
+
+
+def _brief(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def compare(setting: Setting, listener: Listener) -> Comparison:
+    """Do every fine-tuning that is not done yet."""
+    options = setting.options
+    runs = len(options.learning_rates) - 1
+    costs = {
+        (path, count): _cost(setting, path, count)
+        for path in setting.models
+        for count in setting.labels
+    }
+    total, number = 0.0, 0
+    for count in setting.labels:
+        for contender in setting.contenders:
+            for path in contender.paths:
+                total += costs[path, count] * options.seeds
+            total += costs[contender.paths[0], count] * runs
+            number += len(contender.paths) * options.seeds + runs
+        total += options.seeds * _floor_cost(setting, count)
+        number += options.seeds
+    listener.begin(total, number)
+    results: list[Result] = []
+    sweep: list[Result] = []
+    for count in setting.labels:
+        for contender in setting.contenders:
+            tried, chosen = _compare_one(setting, contender, count, listener, costs)
+            sweep += tried
+            results += chosen
+        for seed in range(options.seeds):
+            results.append(_floor(setting, count, seed, listener))
+    return Comparison(setting, tuple(results), tuple(sweep))
+
+
+def _compare_one(
+    setting: Setting,
+    contender: Contender,
+    count: int,
+    listener: Listener,
+    costs: dict[tuple[str, int], float],
+) -> tuple[list[Result], list[Result]]:
+    """The sweep of a contender at a number of labels, and its results at the rate chosen."""
+
+    def run(path: str, seed: int, rate: float) -> Result:
+        return _fine_tune(setting, contender.name, path, count, seed, rate, listener, costs)
+
+    tried = [run(contender.paths[0], 0, rate) for rate in setting.options.learning_rates]
+    best = max(tried, key=lambda r: (r.outcome.validation_accuracy, -r.outcome.validation_loss))
+    assert best.learning_rate is not None
+    chosen = [
+        best if (path, seed) == (contender.paths[0], 0) else run(path, seed, best.learning_rate)
+        for path in contender.paths
+        for seed in range(setting.options.seeds)
+    ]
+    return tried, chosen
+
+
+def _fine_tune(
+    setting: Setting,
+    name: str,
+    path: str,
+    count: int,
+    seed: int,
+    rate: float,
+    listener: Listener,
+    costs: dict[tuple[str, int], float],
+) -> Result:
+    model, epochs = setting.models[path], setting.options.epochs
+    rows = subset(setting.task, setting.split, count, seed)
+    cost = costs[path, count]
+    share = cost / count_steps(count, epochs)
+    said = 0.0
+
+    def on_step(step: int) -> None:
+        nonlocal said
+        said += share
+        listener.advance(share)
+
+    def work() -> Outcome:
+        how = FineTuneOptions(rate, seed, epochs)
+        args = (model.source, model.config, setting.task, model.encoded, setting.split, rows, how)
+        return fine_tune(*args, on_step)
+
+    key = {"model": model.fingerprint, "learning_rate": rate, "max_length": model.max_length}
+    outcome, _, is_new = _stored(
+        setting, {**key, "epochs": epochs}, count, seed, lambda: (work(), 0.0)
+    )
+    result = Result(name, path, count, seed, rate, None, outcome)
+    listener.finish(result, is_new, cost - said)
+    return result
+
+
+def _floor(setting: Setting, count: int, seed: int, listener: Listener) -> Result:
+    task, split = setting.task, setting.split
+
+    def work() -> tuple[Outcome, float]:
+        found, strength = floor.predict_floor(task, split, subset(task, split, count, seed))
+        middle = len(split.validation)
+        validation, test = found[:middle], found[middle:]
+        outcome = Outcome(
+            accuracy=accuracy_of(task, split.test, test),
+            macro_f1=macro_f1_of(task, split.test, test),
+            validation_accuracy=accuracy_of(task, split.validation, validation),
+            validation_macro_f1=macro_f1_of(task, split.validation, validation),
+            validation_loss=0.0,
+            steps=0,
+            planned_steps=0,
+            best_step=-1,
+            predictions=test,
+        )
+        return outcome, strength
+
+    outcome, strength, is_new = _stored(setting, {"model": floor.NAME}, count, seed, work)
+    result = Result(floor.NAME, floor.NAME, count, seed, None, strength, outcome)
+    cost = _floor_cost(setting, count)
+    if is_new:
+        listener.advance(cost)
+    listener.finish(result, is_new, 0.0 if is_new else cost)
+    return result
+
+
+def _stored(
+    setting: Setting,
+    key: dict[str, Any],
+    count: int,
+    seed: int,
+    work: Callable[[], tuple[Outcome, float]],
+) -> tuple[Outcome, float, bool]:
+    """What `work` returns, from OUTPUT/runs if it is there, and whether it was not."""
+    key = {
+        **key,
+        "protocol": PROTOCOL,
+        "task": setting.task.fingerprint,
+        "columns": asdict(setting.options.columns),
+        "parts": _parts_digest(setting.split),
+        "labels": count,
+        "seed": seed,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+    name = xxhash.xxh3_128_hexdigest(json.dumps(key, sort_keys=True).encode())
+    file = setting.options.output / "runs" / f"{name}.json"
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        return Outcome(**record["outcome"]), float(record["regularization"]), False
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # not there, or not whole: it is made again
+    began = time.monotonic()
+    outcome, strength = work()
+    record = {
+        "options": key,
+        "seconds": round(time.monotonic() - began, 1),
+        "regularization": strength,
+        "outcome": asdict(outcome),
+    }
+    try:
+        write_bytes(file, json.dumps(record).encode(), shared=True)
+    except OSError as error:
+        raise WholewordError(f"{file}: cannot be written ({error.strerror})") from error
+    return outcome, strength, True
+
+
+def _parts_digest(split: TaskSplit) -> str:
+    parts = (split.train, split.validation, split.test)
+    return xxhash.xxh3_64_hexdigest(b"\0".join(part.tobytes() for part in parts))
+
+
+def _cost(setting: Setting, path: str, count: int) -> float:
+    """About how long a fine-tuning takes, in rows times weights; forward and backward is 3."""
+    config, split = setting.models[path].config, setting.split
+    layers = getattr(config, "num_hidden_layers", None) or 6
+    hidden = getattr(config, "hidden_size", None) or 768
+    trained = 3 * count_steps(count, setting.options.epochs) * batch_size_for(count)
+    judged = EVALUATIONS * min(MONITORED, len(split.validation)) + len(split.validation)
+    return float(layers * hidden**2) * (trained + judged + len(split.test))
+
+
+def _floor_cost(setting: Setting, count: int) -> float:
+    return _FLOOR_COST * (count + len(setting.split.validation) + len(setting.split.test))

@@ -1,0 +1,244 @@
+"""The account of a comparison: report.json, predictions, a picture, a page, a table."""
+
+import json
+import platform
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy
+import sklearn
+import torch
+import transformers
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+from preprocess.errors import WholewordError
+from preprocess.files import write_json, write_text
+from train.evaluate import floor
+from train.evaluate.compare import Comparison, Result, identity
+from train.evaluate.splits import TEST_SHARE, VALIDATION_SHARE
+from train.evaluate.statistics import RESAMPLES, mean_and_sd, paired_difference
+from train.report.comparison_page import comparison_page
+from train.report.comparison_picture import draw_comparison
+from train.report.verdicts import format_difference, notes_of, sentences_of
+
+REPORT = "report.json"
+PICTURE = "compare.png"
+PAGE = "report.html"
+PREDICTIONS = "predictions.jsonl"
+TEST = "test.jsonl"
+
+
+def write_comparison(comparison: Comparison) -> dict[str, Any]:
+    """Write everything into the comparison's folder, report.json last; returns the report.
+
+    Raises:
+        WholewordError: a file cannot be written.
+    """
+    output = comparison.setting.options.output
+    report = make_report(comparison)
+    try:
+        write_text(output / TEST, "".join(_test_lines(comparison)))
+        write_text(output / PREDICTIONS, "".join(_prediction_lines(comparison)))
+        light = draw_comparison(report, dark=False, path=output / PICTURE)
+        dark = draw_comparison(report, dark=True)
+        write_text(output / PAGE, comparison_page(report, light, dark))
+        write_json(output / REPORT, report)
+    except OSError as error:
+        raise WholewordError(f"{output}: cannot be written ({error.strerror or error})") from error
+    return report
+
+
+def read_report(output: Path) -> dict[str, Any] | None:
+    """The report of a finished comparison, or None."""
+    try:
+        found = json.loads((output / REPORT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def make_report(comparison: Comparison) -> dict[str, Any]:
+    """What report.json holds; the same numbers give the same file. Accuracies are shares."""
+    setting = comparison.setting
+    task, options = setting.task, setting.options
+    report: dict[str, Any] = {
+        "task": {
+            "path": task.path,
+            "kind": task.kind,
+            "label_names": list(task.label_names),
+            "examples": len(task),
+            "floor": floor.describe_floor(task),
+        },
+        "splits": {
+            **setting.split.counts(),
+            "labels": list(setting.labels),
+            "test_file": str(options.test) if options.test else None,
+            "test_share": None if options.test else TEST_SHARE,
+            "validation_share": VALIDATION_SHARE,
+        },
+        "options": identity(setting),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "scikit-learn": sklearn.__version__,
+            "numpy": numpy.__version__,
+            "threads": torch.get_num_threads(),
+            "resamples": RESAMPLES,
+        },
+        "results": [_result(result) for result in comparison.results],
+        "sweep": [_result(result) for result in comparison.sweep],
+        "summary": _summary(comparison),
+        "differences": _differences(comparison),
+    }
+    report["sentences"] = sentences_of(report)
+    report["notes"] = notes_of(report, _lengths(comparison))
+    return report
+
+
+def _lengths(comparison: Comparison) -> dict[str, tuple[int, int]]:
+    """For every path how many texts of the parts were cut, and at which length."""
+    split = comparison.setting.split
+    rows = numpy.concatenate([split.train, split.validation, split.test])
+    return {
+        path: (int(model.encoded.is_cut[rows].sum()), model.max_length)
+        for path, model in comparison.setting.models.items()
+    }
+
+
+def _result(result: Result) -> dict[str, Any]:
+    outcome = asdict(result.outcome)
+    del outcome["predictions"]
+    return {
+        "model": result.model,
+        "labels": result.labels,
+        "seed": result.seed,
+        "accuracy": outcome.pop("accuracy"),
+        "macro_f1": outcome.pop("macro_f1"),
+        "path": result.path,
+        "learning_rate": result.learning_rate,
+        "regularization": result.regularization,
+        **outcome,
+    }
+
+
+def _summary(comparison: Comparison) -> list[dict[str, Any]]:
+    summary = []
+    for labels in comparison.setting.labels:
+        for name in comparison.names():
+            results = comparison.of(name, labels)
+            accuracy, accuracy_sd = mean_and_sd([r.outcome.accuracy for r in results])
+            macro_f1, macro_f1_sd = mean_and_sd([r.outcome.macro_f1 for r in results])
+            summary.append(
+                {
+                    "model": name,
+                    "labels": labels,
+                    "accuracy_mean": accuracy,
+                    "accuracy_sd": accuracy_sd,
+                    "macro_f1_mean": macro_f1,
+                    "macro_f1_sd": macro_f1_sd,
+                    "models": len({r.path for r in results}),
+                    "runs": len(results),
+                    "learning_rate": results[0].learning_rate,
+                }
+            )
+    return summary
+
+
+def _differences(comparison: Comparison) -> list[dict[str, Any]]:
+    """Of every contender to the first, and of every contender to the floor."""
+    *contenders, floor_name = comparison.names()
+    pairs = [(name, contenders[0]) for name in contenders[1:]]
+    pairs += [(name, floor_name) for name in contenders]
+    sizes = comparison.sizes()
+    differences = []
+    for labels in comparison.setting.labels:
+        correct = {name: comparison.correct(name, labels) for name in comparison.names()}
+        for name, baseline in pairs:
+            found = paired_difference(correct[name], correct[baseline], sizes)
+            differences.append(
+                {
+                    "model": name,
+                    "baseline": baseline,
+                    "labels": labels,
+                    "accuracy": found.difference,
+                    "low": found.low,
+                    "high": found.high,
+                    "verdict": found.verdict,
+                }
+            )
+    return differences
+
+
+def _test_lines(comparison: Comparison) -> list[str]:
+    """The test examples, in the order of the predictions."""
+    task = comparison.setting.task
+    lines = []
+    for row in comparison.setting.split.test.tolist():
+        labels = [task.label_names[label] for label in task.labels[row]]
+        entry: dict[str, Any] = {"text": task.texts[row]}
+        if task.kind == "pair":
+            entry["pair"] = task.pairs[row]
+        if task.kind == "tagging":
+            entry["words"] = list(task.words[row])
+        entry["label"] = labels if task.kind == "tagging" else labels[0]
+        lines.append(json.dumps(entry, ensure_ascii=False) + "\n")
+    return lines
+
+
+def _prediction_lines(comparison: Comparison) -> list[str]:
+    """A line a fine-tuning: a predicted label for each test example, null for a word cut off."""
+    names: list[str | None] = [*comparison.setting.task.label_names, None]
+    tagged = comparison.setting.task.kind == "tagging"
+    lines = []
+    for result in comparison.results:
+        found = [[names[label] for label in labels] for labels in result.outcome.predictions]
+        entry = {
+            "model": result.model,
+            "path": result.path,
+            "labels": result.labels,
+            "seed": result.seed,
+            "predictions": found if tagged else [labels[0] for labels in found],
+        }
+        lines.append(json.dumps(entry, ensure_ascii=False) + "\n")
+    return lines
+
+
+def comparison_table(report: dict[str, Any]) -> Table:
+    """Accuracy and macro-F1, mean and spread, and the difference to the first model."""
+    first = report["summary"][0]["model"]
+    title = f"test accuracy in %, {report['splits']['test']:,} texts"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("labels", justify="right", no_wrap=True)
+    table.add_column("model", overflow="fold")
+    table.add_column("accuracy", justify="right", no_wrap=True)
+    table.add_column("macro-F1", justify="right", no_wrap=True)
+    table.add_column(f"against {escape(first)}", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    differences = {
+        (d["model"], d["labels"]): d for d in report["differences"] if d["baseline"] == first
+    }
+    previous = None
+    for line in report["summary"]:
+        if previous not in (None, line["labels"]):
+            table.add_section()
+        found = differences.get((line["model"], line["labels"]))
+        table.add_row(
+            f"{line['labels']:,}" if line["labels"] != previous else "",
+            escape(line["model"]),
+            format_spread(line["accuracy_mean"], line["accuracy_sd"]),
+            f"{100 * line['macro_f1_mean']:.1f}",
+            format_difference(found, digits=1) if found else "",
+            found["verdict"].replace(" ", "\n") if found else "",
+            style="dim" if line["model"] == floor.NAME else "",
+        )
+        previous = line["labels"]
+    return table
+
+
+def format_spread(mean: float, sd: float | None) -> str:
+    """Mean and standard deviation in percent."""
+    return f"{100 * mean:.1f}" + ("" if sd is None else f" ± {100 * sd:.1f}")
