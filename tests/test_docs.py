@@ -61,7 +61,8 @@ def text_of(page: str) -> str:
 
 @pytest.mark.parametrize("page", PAGES[2:], ids=lambda page: page.name)
 def test_no_page_is_longer_than_one_reads(page):
-    assert len(page.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+    most = 2 * MAX_LINES if page.name == "options.md" else MAX_LINES  # that one is looked up in
+    assert len(page.read_text(encoding="utf-8").splitlines()) <= most
 
 
 # ------------------------------------------------------- from here on: docs/format.md alone

@@ -15,6 +15,7 @@ from preprocess.console import console
 from preprocess.encode.tokenizer import load_tokenizer
 from preprocess.errors import WholewordError
 from preprocess.write.manifest import read_manifest
+from train.compare_cli import SpacedLists
 from train.compare_cli import register as register_compare
 from train.data.loader import evaluation_batches
 from train.data.preview import preview
@@ -35,6 +36,7 @@ from train.model.packed import prepare_packed, prepare_padded, why_padded
 from train.model.presets import check_name
 from train.model.vocabulary_check import Vocabulary, position_offset
 from train.report.progress import silence_libraries
+from train.run.average import average
 
 SHOWN_LINES = 3
 """Lines that predict shows; the file has them all."""
@@ -149,6 +151,36 @@ def preview_command(
 
 
 register_compare(app)
+
+
+@app.command("average", cls=SpacedLists)
+def average_command(
+    models: Annotated[
+        list[str],
+        typer.Argument(help="Models (folders, hub ids) or checkpoints, RUN/checkpoints/step-N."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
+    weights: Annotated[
+        list[float] | None, typer.Option(help="Of each model; equal ones without.")
+    ] = None,
+    interpolate: Annotated[
+        str | None,
+        typer.Option(help="Go from this model towards the mean, as far as --share says."),
+    ] = None,
+    share: Annotated[
+        float, typer.Option(min=0, max=1, help="How far --interpolate goes: 0 stays there.")
+    ] = 0.5,
+    as_json: Json = False,
+) -> None:
+    """The mean of models' weights, or a model between another one and the mean."""
+    silence_libraries()
+    made = average(models, weights or [], output, interpolate, share if interpolate else 1.0)
+    if as_json:
+        print(json.dumps({"model": str(made.folder), "parameters": made.parameters}))
+        return
+    console.print(f"{made.folder}: {made.parameters:,} weights", highlight=False)
+    if made.new_in_base:
+        console.print(f"{interpolate} lacks {len(made.new_in_base)} of them: those are the mean's")
 
 
 def _device() -> torch.device:

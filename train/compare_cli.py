@@ -23,7 +23,7 @@ from train.evaluate.task_file import Columns
 from train.report.comparison import PAGE, comparison_table, read_report, write_comparison
 from train.report.progress import silence_libraries
 
-_LISTS = ("--models", "--labels", "--learning-rates", "--seen-in")
+_LISTS = ("--models", "--labels", "--learning-rates", "--seen-in", "--weights")
 _RATES = ",".join(f"{rate:g}" for rate in LEARNING_RATES)
 
 

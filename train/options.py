@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from preprocess.errors import WholewordError
+from train.argument_lists import merge_lists, repeated
+from train.recipes import apply_recipe
 
 VALIDATION = "validation"
 """The name of the rows that --data itself puts aside."""
@@ -152,6 +154,11 @@ class DataOptions:
 class OptimizationOptions:
     """How the weights are changed, and for how long."""
 
+    recipe: Literal["none", "tapt", "dapt", "from-nothing"] = _option(
+        "none",
+        "Take rate, epochs, batch size and the like from a published protocol, where the command "
+        "line does not give them.",
+    )
     num_train_epochs: float = _option(1.0, "How often the training rows are read.")
     max_steps: int = _option(0, "Optimizer steps; 0 means that the epochs decide.")
     per_device_train_batch_size: int = _option(
@@ -264,6 +271,8 @@ class Options:
     optimization: OptimizationOptions
     run: RunOptions
     given: frozenset[str]
+    recipe_line: str = ""
+    """What --recipe has set, for people."""
 
 
 _GROUPS: tuple[Any, ...] = (ModelOptions, DataOptions, OptimizationOptions, RunOptions)
@@ -285,8 +294,9 @@ def parse(arguments: list[str]) -> Options:
 
     parser = Parser(list(_GROUPS), allow_abbrev=False, prog="train/pretrain.py")
     lists = {name for name, action in parser._option_string_actions.items() if action.nargs == "+"}
-    arguments = _merge_lists(arguments, {name.replace("_", "-") for name in lists})
-    _refuse_repeated(arguments, set(parser._option_string_actions))
+    arguments = merge_lists(arguments, {name.replace("_", "-") for name in lists})
+    if name := repeated(arguments, set(parser._option_string_actions)):
+        raise _refusal(f"{name[0]} is given {name[1]} times, and takes one value")
     model, data, optimization, run, unknown = parser.parse_args_into_dataclasses(
         arguments, return_remaining_strings=True, look_for_args_file=False
     )
@@ -296,7 +306,11 @@ def parse(arguments: list[str]) -> Options:
         action.default = argparse.SUPPRESS
     given = frozenset(vars(parser.parse_args(arguments)))
     _check_metric(run, data)
-    return Options(model, data, optimization, run, given)
+    line = ""
+    if optimization.recipe != "none":
+        groups = [data, optimization]
+        (data, optimization), line = apply_recipe(optimization.recipe, groups, given)
+    return Options(model, data, optimization, run, given, line)
 
 
 def _check_metric(run: RunOptions, data: DataOptions) -> None:
@@ -306,41 +320,6 @@ def _check_metric(run: RunOptions, data: DataOptions) -> None:
             f"--metric-for-best-model {run.metric_for_best_model}: names no validation; there is "
             f"{', '.join(names)}"
         )
-
-
-def _merge_lists(arguments: list[str], flags: set[str]) -> list[str]:
-    """Let a list that is given twice add up: all its values stand behind its first mention."""
-    merged: list[str] = []
-    ends: dict[str, int] = {}
-    current = None
-    for word in arguments:
-        name, equals, value = word.partition("=")
-        spelt = name.replace("_", "-")
-        if not word.startswith("--"):
-            values = [word]
-        elif spelt not in flags:
-            current, values = None, [word]
-        else:
-            current, values = spelt, [value] if equals else []
-            if spelt not in ends:
-                merged.append(spelt)
-                ends[spelt] = len(merged)
-        if current is None:
-            merged += values
-            continue
-        at = ends[current]
-        merged[at:at] = values
-        ends = {key: end + len(values) * (end >= at) for key, end in ends.items()}
-    return merged
-
-
-def _refuse_repeated(arguments: list[str], flags: set[str]) -> None:
-    """The parser would take the last one, in silence."""
-    words = [word.partition("=")[0] for word in arguments]
-    given = [word.replace("_", "-") for word in words if word in flags]
-    for name in given:
-        if given.count(name) > 1 and name != "--local-rank":
-            raise _refusal(f"{name} is given {given.count(name)} times, and takes one value")
 
 
 def _refusal(message: str) -> WholewordError:

@@ -32,6 +32,7 @@ from train.engine import checkpoint
 from train.report import curves, log
 from train.run import folder as run_folder
 from train.run import saved_model
+from train.run.average import average
 
 COMMON = (
     *("--model", "bert-tiny", "--per-device-train-batch-size", "2", "--logging-steps", "1"),
@@ -298,6 +299,21 @@ def types(session: Session) -> None:
         session.run(f"bf16 {stage}", f"bf16-{stage}", *bf16)
         model = AutoModelForMaskedLM.from_pretrained(session.folder / f"bf16-{stage}" / "final")
         session.found[f"bf16 {stage}"]["dtype"] = str(model.dtype)
+        compare_checkpoint(session, f"bf16 {stage}", f"bf16-{stage}")
+    file = str(runs.ROOT / "ds_configs" / "zero0.json")
+    session.run("fp32 0", "fp32-0", "--max-steps", "2", "--deepspeed", file)
+    compare_checkpoint(session, "fp32 0", "fp32-0")
+
+
+def compare_checkpoint(session: Session, case: str, name: str) -> None:
+    """The mean of a run's last checkpoint alone is its final model."""
+    run, mean = session.folder / name, session.folder / f"{name}-mean"
+    average([str(run / "checkpoints" / "step-00000002")], [], mean)
+    final, found = (load_file(folder / "model.safetensors") for folder in (run / "final", mean))
+    same = final.keys() == found.keys()
+    session.found[case]["checkpoint is final"] = same and all(
+        np.array_equal(found[key], value) for key, value in final.items()
+    )
 
 
 def damaged_tokenizer(session: Session) -> None:

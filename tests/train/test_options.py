@@ -11,6 +11,7 @@ from preprocess.errors import WholewordError
 from train.cli import app
 from train.model.presets import check_name
 from train.options import parse, parse_overrides, seconds
+from train.recipes import RECIPES
 
 
 def test_defaults_are_those_of_the_contract():
@@ -169,3 +170,27 @@ def test_lists_are_separated_by_spaces_and_add_up():
 def test_weights_that_make_no_mixture(words, cause):
     with pytest.raises(WholewordError, match=cause):
         parse(words)
+
+
+def test_a_recipe_sets_what_the_command_line_does_not():
+    options = parse(["--recipe", "tapt", "--learning-rate", "3e-4"])
+    o = options.optimization
+    assert (o.learning_rate, o.num_train_epochs, o.global_batch_size) == (3e-4, 100, 256)
+    assert options.data.mlm_probability == "0.15"
+    assert options.recipe_line == (
+        "recipe tapt (task-adaptive pretraining, Gururangan et al., 2020): --num-train-epochs 100 "
+        "--global-batch-size 256 --lr-scheduler-type linear --warmup-ratio 0.06 "
+        "--weight-decay 0.01 --mlm-probability 0.15"
+    )
+    steps = parse(["--recipe", "tapt", "--max-steps", "9"])
+    assert steps.optimization.num_train_epochs == 1
+    assert "epochs" not in steps.recipe_line
+    assert parse([]).recipe_line == ""
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_name_options(name):
+    options = parse(["--recipe", name])
+    for key, value in RECIPES[name].values.items():
+        group = options.data if hasattr(options.data, key) else options.optimization
+        assert getattr(group, key) == value

@@ -203,6 +203,11 @@ def test_a_final_model_is_loaded_in_fp32(found, stage):
     assert found[f"bf16 {stage}"]["dtype"] == "torch.float32"
 
 
+@pytest.mark.parametrize("case", ["fp32 0", "bf16 1", "bf16 2", "bf16 3"])
+def test_the_mean_of_a_checkpoint_is_its_model(found, case):
+    assert found[case]["checkpoint is final"] is True
+
+
 def test_another_tokenizer_than_the_shards_is_refused(found):
     refused(found["another tokenizer"], "tokenizer.json: differs from what the manifest says")
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,8 @@ def write_model(
     target: Path,
     model: PreTrainedModel,
     weights: dict[str, Any],
-    tokenizer: Path,
-    note: ModelNote,
+    tokenizer: Path | Callable[[Path], None],
+    note: BaseModel,
 ) -> Path:
     """Write the model as a plain Hugging Face folder, whole or not at all.
 
@@ -53,7 +54,7 @@ def write_model(
         target: the folder to write, inside the run's.
         model: its configuration and class are used, its parameters may be partitioned.
         weights: the whole state dict, on the CPU, in fp32.
-        tokenizer: the shards' tokenizer folder.
+        tokenizer: a folder whose files are copied, or what writes them into a folder.
         note: what the model is.
 
     Raises:
@@ -64,7 +65,10 @@ def write_model(
         shutil.rmtree(aside, ignore_errors=True)
         model.save_pretrained(aside, state_dict=weights)
         _say_fp32(aside / "config.json")
-        shutil.copytree(tokenizer, aside, dirs_exist_ok=True)
+        if isinstance(tokenizer, Path):
+            shutil.copytree(tokenizer, aside, dirs_exist_ok=True)
+        else:
+            tokenizer(aside)
         write_json(aside / NOTE, note.model_dump())
         for file in aside.iterdir():
             file.chmod(0o644)  # safetensors makes files that only their owner can read

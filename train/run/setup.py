@@ -86,7 +86,7 @@ def set_up(options: Options, ranks: Ranks) -> Run | None:
     if found:
         check_length(found, settings, steps, folder)
     console = Console(steps, ranks.first)
-    for line in lines:
+    for line in filter(None, [*lines, options.recipe_line]):
         console.say(line)
     shape = (steps, mixture.max_length)
     _announce(console, options, plan, ranks, model, padding, shape, bool(validation))
