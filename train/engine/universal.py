@@ -117,6 +117,26 @@ def load(
         shutil.rmtree(aside)
 
 
+def read_weights(checkpoint: Path, stage: int, scratch: Path) -> dict[str, torch.Tensor]:
+    """The weights of a whole checkpoint in fp32, those that stage 3 has cut as flat tensors.
+
+    Args:
+        checkpoint: the checkpoint.
+        stage: ZeRO's stage when it was saved.
+        scratch: an empty folder, with room for weights and moments.
+    """
+    from deepspeed.checkpoint.constants import PARAM
+
+    if stage == 0:
+        return {name: w.float() for name, w in _read(checkpoint / STATE / _WHOLE)["module"].items()}
+    _from_zero(checkpoint / STATE, scratch)
+    weights = {}
+    for file in sorted((scratch / STATE / "zero").glob("*/fp32.pt")):
+        value = _read(file)
+        weights[file.parent.name] = value[PARAM] if isinstance(value, dict) else value
+    return weights
+
+
 def _is_untouched(state: Path, stage: int) -> bool:
     """Whether every step so far was skipped: then the weights are the first, without moments."""
     counters = _read(state / (_CUT if stage == 3 else _WHOLE))

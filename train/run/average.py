@@ -6,7 +6,7 @@ run started from and the one that it came to forgets less (Wortsman et al., 2022
 fine-tuning of zero-shot models").
 """
 
-import json
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,8 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel
 
 from preprocess.errors import WholewordError
-from train.engine.checkpoint import STATE, find_damage
+from train.engine.checkpoint import find_damage, read_progress
+from train.engine.universal import read_weights
 from train.model.vocabulary_check import readable_errors
 from train.run.saved_model import BEST, FINAL, write_model
 
@@ -142,17 +143,12 @@ def _read_checkpoint(folder: Path) -> Weights:
     """DeepSpeed's fp32 weights, gathered from the files of all ranks."""
     if damage := find_damage(folder):
         raise WholewordError(f"{folder}: cannot be used, {damage}; name another checkpoint")
-    from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
-
     model = _empty(_model_folder(str(folder)), str(folder))
-    names = {key for key, _ in model.named_parameters()}
-    stage = json.loads((folder / "progress.json").read_text(encoding="utf-8"))["stage"]
-    if stage == 0:
-        files = sorted((folder / STATE).glob("mp_rank_*_model_states.pt"))
-        state = torch.load(files[0], map_location="cpu", weights_only=False)["module"]
-    else:
-        state = get_fp32_state_dict_from_zero_checkpoint(str(folder), tag=STATE)
-    return {key: tensor.float() for key, tensor in state.items() if key in names}
+    shapes = {key: parameter.shape for key, parameter in model.named_parameters()}
+    stage = read_progress(folder).stage
+    with tempfile.TemporaryDirectory(prefix="wholeword-average-") as scratch:
+        found = read_weights(folder, stage, Path(scratch))
+    return {key: found[key].reshape(shape) for key, shape in shapes.items()}
 
 
 def _check_alike(found: Weights, first: Weights, name: str, first_name: str) -> None:

@@ -12,6 +12,7 @@ from tests.train import runs
 from tests.train.shard_factory import ShardSpec, make_shards
 from train.engine import checkpoint, universal
 from train.engine.checkpoint import RunProgress
+from train.engine.schedules import Schedule
 
 pytestmark = pytest.mark.slow
 
@@ -134,3 +135,41 @@ def test_two_ranks_go_on_with_a_mixture_as_one_never_stopped(data, tmp_path):
     go_back(tmp_path / "two", 3)
     assert "step-00000003 (step 3 of 6)" in train(tmp_path / "two", 2)
     assert runs.losses(tmp_path / "two") == never_stopped
+
+
+def test_fp16_goes_on_with_other_ranks(data, tmp_path, monkeypatch):
+    """From two ranks to one amid overflows, and back later: the scale and the schedule go on.
+
+    Which steps overflow is not the same: on two ranks a loss is twice as large before the mean.
+    """
+    monkeypatch.setenv("WHOLEWORD_CPU_FP16", "1")
+    first = 2.0**20
+    config = json.loads((runs.ROOT / "ds_configs" / "zero2.json").read_text())
+    config["fp16"] |= {"hysteresis": 1, "initial_scale_power": 20}
+    file = tmp_path / "fp16.json"
+    file.write_text(json.dumps(config))
+    output = tmp_path / "run"
+    options = ("--precision", "fp16", "--deepspeed", str(file), "--save-total-limit", "0")
+    words = runs.command(data, output, *options, "--max-steps", "10", "--eval-steps", "0")
+    runs.run_ranks(words, 2)
+    losses = check_overflows(output, first)
+    for step, ranks in ((2, 1), (8, 2)):
+        go_back(output, step)
+        said = runs.run_ranks(words, ranks)
+        assert "converts" in said and f"(step {step} of 10)" in said
+        again = check_overflows(output, first)
+        assert again[:step] == losses[:step]
+        np.testing.assert_allclose(again[step], losses[step], rtol=1e-3)  # of the same weights
+        losses = again
+
+
+def check_overflows(output, scale):
+    """The losses of a run whose scale only falls, and whose rate follows the steps that counted."""
+    schedule, applied = Schedule("linear", 1e-2, 1, 10), 0
+    for record in runs.records(output, "train"):
+        assert record["learning_rate"] == pytest.approx(schedule(applied))
+        assert record["loss_scale"] in (scale, scale / 2)
+        applied += record["loss_scale"] == scale
+        scale = record["loss_scale"]
+    assert 3 <= applied <= 8
+    return runs.losses(output)
