@@ -1,10 +1,20 @@
 """The one way to write a file: it gets its name only when it is complete and on disk."""
 
+import errno
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+# What torch.save says of a full disk names the file of its own source, and safetensors the error.
+_NO_ROOM = ("inline_container.cc", "No space left on device", "Disk quota exceeded")
+
+
+def first_step(error: Exception) -> str:
+    """What to do before a command whose file could not be written is run again, in words."""
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    return "make room" if full or any(text in str(error) for text in _NO_ROOM) else "mend that"
 
 
 def sync(path: Path) -> None:

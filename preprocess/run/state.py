@@ -19,7 +19,7 @@ import xxhash
 from pydantic import BaseModel, ConfigDict
 
 from preprocess.errors import WholewordError
-from preprocess.files import write_json
+from preprocess.files import first_step, write_json
 from preprocess.format import PARTS
 from preprocess.write.manifest import FILE
 from preprocess.write.shards import seal, unseal, write_index
@@ -116,8 +116,8 @@ def writing(output: Path) -> Iterator[None]:
         yield
     except OSError as error:  # reading the input has errors of its own
         raise WholewordError(
-            f"{output}: cannot be written ({error.strerror or error}); make room and run the same "
-            "command again (what is finished is kept)"
+            f"{output}: cannot be written ({error.strerror or error}); {first_step(error)} and run "
+            "the same command again (what is finished is kept)"
         ) from error
 
 

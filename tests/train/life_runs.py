@@ -104,6 +104,8 @@ def other_data(session: Session) -> None:
     session.run("other data refused", "data", *one, data="other")
     session.run("other data", "data", *one, CHANGED, data="other")
     session.run("other data alone", "data alone", *one, data="other")
+    more = ("--max-steps", "70", CHANGED)
+    session.run("other data, not validated", "data", *more, data="other")
 
 
 def hyperparameters(session: Session) -> None:
@@ -122,10 +124,12 @@ def hyperparameters(session: Session) -> None:
     session.run("before", "same", *file(2, values, 1.0))
     shutil.copytree(session.folder / "same", session.folder / "moved")
     shutil.copytree(session.folder / "same", session.folder / "kept")
+    shutil.copytree(session.folder / "same", session.folder / "clipped")
     session.run("changes refused", "same", *file(2, changed, 0.05))
     session.run("changes on the same layout", "same", *file(2, changed, 0.05), *longer)
     session.run("changes on another layout", "moved", *file(1, changed, 0.05), *longer)
     session.run("without changes", "kept", *file(2, values, 1.0), *longer)
+    session.run("clipped", "clipped", *file(2, values, 0.05), *longer)
 
 
 def impossible(session: Session) -> None:

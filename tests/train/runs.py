@@ -88,11 +88,14 @@ def run(data: Path, output: Path, *options: str) -> subprocess.CompletedProcess[
 
 def start_ranks(words: list[str], ranks: int) -> list[preloaded.Process]:
     """Begin a command on several ranks, as launchers start them."""
+    return [preloaded.start(words, env, merged=True) for env in _environments(ranks)]
+
+
+def _environments(ranks: int) -> list[dict[str, str]]:
+    """What launchers tell each rank of a group."""
     group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": str(ranks)}
     return [
-        preloaded.start(
-            words, environment() | group | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, merged=True
-        )
+        environment() | group | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
         for rank in range(ranks)
     ]
 
@@ -100,6 +103,19 @@ def start_ranks(words: list[str], ranks: int) -> list[preloaded.Process]:
 def run_ranks(words: list[str], ranks: int) -> str:
     """Run a command to its end on several ranks; what all said."""
     processes = start_ranks(words, ranks)
+    said = "\n".join(process.communicate(timeout=300)[0] for process in processes)
+    assert [process.wait() for process in processes] == [0] * ranks, said
+    return said
+
+
+def run_new_ranks(words: list[str], ranks: int) -> str:
+    """The same in processes that have loaded nothing, whose memory is their own."""
+    processes = [
+        subprocess.Popen(
+            words, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for env in _environments(ranks)
+    ]
     said = "\n".join(process.communicate(timeout=300)[0] for process in processes)
     assert [process.wait() for process in processes] == [0] * ranks, said
     return said

@@ -1,6 +1,7 @@
 """A run's folder through its life: extended, stopped, refused, on other data, on a full disk."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -69,8 +70,20 @@ def test_other_hyperparameters_are_used_on_every_layout(found):
     for run in (same, moved, plain):
         finished(run, 8)
     np.testing.assert_allclose(same["losses"], moved["losses"], rtol=1e-6)
-    assert same["losses"][:5] == plain["losses"][:5]
+    assert same["losses"][:5] == plain["losses"][:5] == found["clipped"]["losses"][:5]
+    assert not np.allclose(found["clipped"]["losses"][5:], plain["losses"][5:], rtol=1e-6)
     assert not np.allclose(same["losses"][5:], plain["losses"][5:], rtol=1e-6)
+
+
+def test_the_closing_line_is_of_this_data_and_of_this_run(found):
+    """It begins with a score of the data that it ends with."""
+    for name in ("first data", "other data"):
+        output = found[name]["output"]
+        scores = re.findall(r"validation loss [\d.]+, perplexity ([\d.e+]+)", output)
+        assert len(scores) == 2, output
+        assert f"validation perplexity {scores[0]} -> {scores[1]}" in output
+    finished(found["other data, not validated"], 70)
+    assert "validation perplexity" not in found["other data, not validated"]["output"]
 
 
 def test_other_data_is_read_from_its_beginning_to_its_end(found):

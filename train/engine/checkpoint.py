@@ -22,7 +22,7 @@ import xxhash
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from preprocess.errors import WholewordError
-from preprocess.files import publish, sync_tree, write_json
+from preprocess.files import first_step, publish, sync_tree, write_json
 from train.engine.optimizer import keeping_hyperparameters
 from train.engine.process_group import Ranks
 
@@ -213,13 +213,13 @@ def _problems(engine: Any, folder: Path) -> Iterator[list[WholewordError]]:
 
 
 def _writing(folder: Path, *errors: type[Exception]) -> AbstractContextManager[None]:
-    remedy = "make room and run the same command again, it continues from the checkpoint before"
+    remedy = "run the same command again, it continues from the checkpoint before"
     return room_for(f"{folder}: the checkpoint cannot be written", remedy, *errors)
 
 
 @contextlib.contextmanager
 def room_for(what: str, remedy: str, *errors: type[Exception]) -> Iterator[None]:
-    """Turn the errors of a full disk into the line "WHAT (CAUSE); REMEDY"."""
+    """Turn the errors of writing into the line "WHAT (CAUSE); make room and REMEDY"."""
     try:
         yield
     except errors as error:
@@ -227,7 +227,7 @@ def room_for(what: str, remedy: str, *errors: type[Exception]) -> Iterator[None]
             raise
         text = getattr(error, "strerror", None) or str(error)
         cause = next(iter(text.splitlines()), type(error).__name__)
-        raise WholewordError(f"{what} ({cause}); {remedy}") from error
+        raise WholewordError(f"{what} ({cause}); {first_step(error)} and {remedy}") from error
 
 
 def checkpoints(folder: Path) -> list[Path]:

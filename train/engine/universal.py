@@ -99,7 +99,7 @@ def load(
     aside = side / f"{ASIDE}universal"
     names = _optimizer_order(model)
     if ranks.first:
-        remedy = "make room and run the same command again"
+        remedy = "run the same command again"
         with room_for(
             f"{checkpoint}: its state cannot be converted in {aside}", remedy, *FULL_DISK
         ):

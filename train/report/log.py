@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from preprocess.errors import WholewordError
-from preprocess.files import write_text
+from preprocess.files import first_step, write_text
 
 METRICS = "metrics.jsonl"
 
@@ -68,8 +68,8 @@ def _writing(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise WholewordError(
-            f"{folder}: metrics cannot be written ({error.strerror or error}); make room and run "
-            "the same command again, it continues from the last checkpoint"
+            f"{folder}: metrics cannot be written ({error.strerror or error}); {first_step(error)} "
+            "and run the same command again, it continues from the last checkpoint"
         ) from error
 
 

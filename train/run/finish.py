@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from preprocess.files import first_step
 from train.evaluate.evaluation import format_perplexity
 from train.report.curves import CURVES, draw_curves
 from train.report.log import METRICS, read_metrics
@@ -41,8 +42,8 @@ def _curves(folder: Path) -> list[str]:
         return [f"curves: {draw_curves(folder)}"]
     except OSError as error:
         return [
-            f"{folder / CURVES}: cannot be drawn ({error.strerror or error}); make room and run "
-            "the same command again, it draws them"
+            f"{folder / CURVES}: cannot be drawn ({error.strerror or error}); {first_step(error)} "
+            "and run the same command again, it draws them"
         ]
 
 

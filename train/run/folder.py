@@ -10,7 +10,7 @@ from typing import IO, Any
 from pydantic import ValidationError
 
 from preprocess.errors import WholewordError
-from preprocess.files import write_json
+from preprocess.files import first_step, write_json
 from train.data.mixture import Mixture
 from train.data.philox import DRAW_LAYOUT
 from train.engine.checkpoint import checkpoints, read_progress
@@ -188,6 +188,6 @@ def store_settings(folder: Path, now: dict[str, Any]) -> None:
         write_json(folder / OPTIONS, now)
     except OSError as error:
         raise WholewordError(
-            f"{folder / OPTIONS}: cannot be written ({error.strerror}); make room and run the same "
-            "command again"
+            f"{folder / OPTIONS}: cannot be written ({error.strerror}); {first_step(error)} and "
+            "run the same command again"
         ) from error

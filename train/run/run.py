@@ -127,7 +127,8 @@ class Run:
         step = self.progress.step
         if not self.validators or self.progress.last_validation == step:
             return True
-        if not last and step % self.options.run.eval_steps:
+        begins = self.progress.last_validation == -1  # with the run, or with other data
+        if not (last or begins) and step % self.options.run.eval_steps:
             return True
         found: dict[str, Scores] = {}
         with self.meter.paused():

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from preprocess.errors import WholewordError
-from preprocess.files import publish, sync_tree, write_json
+from preprocess.files import first_step, publish, sync_tree, write_json
 
 FINAL = "final"
 BEST = "best"
@@ -79,8 +79,8 @@ def write_model(
         shutil.rmtree(aside, ignore_errors=True)
         cause = getattr(error, "strerror", None) or error
         raise WholewordError(
-            f"{target}: cannot be written ({cause}); make room and run the same command again, it "
-            "continues from the last checkpoint"
+            f"{target}: cannot be written ({cause}); {first_step(error)} and run the same command "
+            "again, it continues from the last checkpoint"
         ) from error
     return target
 

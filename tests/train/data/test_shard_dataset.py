@@ -14,7 +14,7 @@ from tests.train.shard_factory import ShardSpec, make_shards
 from train.data import shard_dataset
 from train.data.bits import load_bits, uint16_view
 from train.data.loader import Cursor, Loader, LoaderOptions
-from train.data.shard_dataset import ShardDataset
+from train.data.shard_dataset import ShardDataset, check_same_tokenizer
 
 SPEC = ShardSpec(rows=(40, 5000, 0, 35), max_length=32)
 
@@ -229,3 +229,15 @@ def test_opening_holds_only_lengths(tmp_path):
     assert dataset.lengths.nbytes == 2 * len(dataset)
     assert grown < 16 * len(dataset)
     assert np.array_equal(dataset.locate(499).lengths, np.ones(4096))
+
+
+def test_the_tokenizer_of_other_shards_is_read_before_it_is_trusted(tmp_path):
+    for name in ("one", "two"):
+        make_shards(tmp_path / name, ShardSpec(max_length=32))
+        (tmp_path / name / "tokenizer").mkdir(exist_ok=True)
+    first, other = (ShardDataset(tmp_path / name, "train") for name in ("one", "two"))
+    entry = other.manifest.tokenizer.model_copy(update={"files": {"tokenizer.json": "0" * 32}})
+    other.manifest = other.manifest.model_copy(update={"tokenizer": entry})
+    (tmp_path / "two" / "tokenizer" / "tokenizer.json").write_text("{}")
+    with pytest.raises(WholewordError, match=r"tokenizer\.json: differs"):
+        check_same_tokenizer(other, first)

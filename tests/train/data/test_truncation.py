@@ -45,3 +45,25 @@ def test_training_ends_with_one_line(tmp_path, prefetch):
     assert result.stderr.startswith(f"error: {tmp_path}: a file became shorter while it was read")
     assert result.stderr.count("\n") == 1
     assert time.monotonic() - begin < 60
+
+
+VERIFY = """
+import os, sys
+from pathlib import Path
+from preprocess import verify
+mapped = verify._map
+def cut(path, shard):
+    data = mapped(path, shard)
+    os.truncate(path, 100)
+    return data
+verify._map = cut
+list(verify.verify_dataset(Path(sys.argv[1])))
+"""
+
+
+def test_verify_ends_with_one_line(tmp_path):
+    make_shards(tmp_path, ShardSpec(rows=(9000,), max_length=64))
+    command = [sys.executable, "-c", VERIFY, str(tmp_path)]
+    result = subprocess.run(command, cwd=runs.ROOT, capture_output=True, text=True, timeout=100)
+    assert result.returncode == 1, (result.returncode, result.stderr)
+    assert result.stderr.startswith(f"error: {tmp_path}: a file became shorter while it was read")

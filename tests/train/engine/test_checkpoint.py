@@ -1,5 +1,7 @@
 """Checkpoints on disk, with an engine that only writes files."""
 
+import errno
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -274,3 +276,27 @@ def test_a_manifest_cannot_point_outside(tmp_path):
     manifest = newest / "manifest.json"
     manifest.write_text(manifest.read_text().replace("state/weights.pt", "../../weights.pt"))
     assert "outside" in checkpoint.find_damage(newest)
+
+
+def test_only_a_failed_write_is_a_full_disk():
+    with (
+        pytest.raises(RuntimeError, match="exp_avg"),
+        checkpoint.room_for("x", "try again", *checkpoint.FULL_DISK),
+    ):
+        raise RuntimeError("no exp_avg in the state")
+    with (
+        pytest.raises(WholewordError, match="make room"),
+        checkpoint.room_for("x", "try again", *checkpoint.FULL_DISK),
+    ):
+        torch.save({"weights": torch.zeros(1 << 20)}, "/dev/full")
+
+
+@pytest.mark.parametrize("number", ["ENOENT", "EACCES", "EROFS"])
+def test_another_error_than_a_full_disk_has_another_remedy(number):
+    number = getattr(errno, number)
+    with (
+        pytest.raises((WholewordError, OSError)) as caught,
+        checkpoint.room_for("x", "try again", *checkpoint.FULL_DISK),
+    ):
+        raise OSError(number, os.strerror(number))
+    assert "make room" not in str(caught.value)

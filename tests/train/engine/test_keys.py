@@ -2,11 +2,14 @@
 
 import json
 import subprocess
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from preprocess.errors import WholewordError
 from tests.train.engine.test_config import CPU, TRAINER_FILE
+from train.engine import start
 from train.engine.config import ROOT, make_engine_plan, read_config
 from train.engine.keys import check_keys, readable_builds
 from train.options import parse
@@ -159,3 +162,20 @@ def test_other_errors_are_not_taken_for_builds():
 def test_an_inner_key_is_named_with_its_section(config, path):
     with pytest.raises(WholewordError, match=rf'^mine\.json: "{path}": .+; compare ds_configs/'):
         check(config)
+
+
+def test_an_engine_whose_operation_cannot_be_built_is_one_line(monkeypatch):
+    import deepspeed
+    from deepspeed.ops.op_builder.builder import OpBuilder
+
+    class Broken(OpBuilder):
+        def absolute_name(self):
+            return "broken"
+
+        def sources(self):
+            raise RuntimeError("Unable to JIT load the cpu_adam op")
+
+    monkeypatch.setattr(deepspeed, "initialize", lambda **_: Broken("cpu_adam").sources())
+    plan = SimpleNamespace(weight_decay=0.0, config={}, learning_rate=1.0)
+    with pytest.raises(WholewordError, match=r'cannot build its operation "cpu_adam"'):
+        start.start_engine(torch.nn.Linear(2, 2), plan, parse([]))

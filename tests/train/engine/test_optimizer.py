@@ -1,10 +1,18 @@
 """Which parameters decay."""
 
+from types import SimpleNamespace
+
 import pytest
 from transformers import BertConfig, BertForMaskedLM, ModernBertConfig, ModernBertForMaskedLM
 
 from preprocess.errors import WholewordError
-from train.engine.optimizer import enable_checkpointing, parameter_groups
+from train.engine.optimizer import (
+    enable_checkpointing,
+    engine_values,
+    keep_rate_ratios,
+    parameter_groups,
+    set_learning_rate,
+)
 
 SMALL = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 
@@ -39,3 +47,20 @@ def test_a_model_that_cannot_recompute_is_named():
     model.supports_gradient_checkpointing = False
     with pytest.raises(WholewordError, match=r"^mine: BertForMaskedLM cannot recompute .+; leave"):
         enable_checkpointing(model, "mine")
+
+
+def engine_of(*rates):
+    return SimpleNamespace(
+        optimizer=SimpleNamespace(param_groups=[{"lr": rate} for rate in rates]),
+        get_global_grad_norm=lambda: None,
+        fp16_enabled=lambda: False,
+    )
+
+
+def test_each_group_keeps_its_share_of_the_rate():
+    """Muon has two: muon_lr of its matrices, adam_lr of the rest."""
+    engine = engine_of(0.02, 0.02, 0.001)
+    keep_rate_ratios(engine, 0.02)
+    set_learning_rate(engine, 0.01)
+    assert [g["lr"] for g in engine.optimizer.param_groups] == pytest.approx([0.01, 0.01, 0.0005])
+    assert engine_values(engine)["learning_rate"] == pytest.approx(0.01)

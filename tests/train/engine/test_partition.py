@@ -13,7 +13,7 @@ from train.engine.process_group import Ranks
 
 
 def test_ranks_hold_their_part_of_the_same_model():
-    said = runs.run_ranks([sys.executable, "-m", "tests.train.partition_ranks"], 2)
+    said = runs.run_new_ranks([sys.executable, "-m", "tests.train.partition_ranks"], 2)
     lines = [line for line in said.splitlines() if line.startswith("{")]
     first, second = sorted(map(json.loads, lines), key=lambda found: found["rank"])
     for found in (first, second):

@@ -147,3 +147,21 @@ def test_half_precision_on_a_gpu_is_one_call_of_the_kernel(window, monkeypatch):
     assert starts_q is starts_k is boundaries and longest_q == longest_k == 6
     reach = -1 if window is None else window - 1
     assert keywords == {"scale": 0.3, "window_size": (reach, reach)}
+
+
+def test_a_varlen_attn_without_window_and_scale_is_none(monkeypatch):
+    """As torch 2.10 had it."""
+    from torch.nn.attention import varlen
+
+    def older(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, is_causal=False):
+        raise NotImplementedError
+
+    monkeypatch.setattr(torch.backends.cuda, "is_flash_attention_available", lambda: True)
+    attention._has_varlen_attn.cache_clear()
+    try:
+        assert attention._has_varlen_attn()
+        monkeypatch.setattr(varlen, "varlen_attn", older)
+        attention._has_varlen_attn.cache_clear()
+        assert not attention._has_varlen_attn()
+    finally:
+        attention._has_varlen_attn.cache_clear()

@@ -1,5 +1,6 @@
 """What ranks say when one of them is gone."""
 
+import contextlib
 import errno
 import signal
 import tempfile
@@ -7,7 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
+from preprocess.errors import WholewordError
+from train import pretrain
+from train.engine.process_group import Ranks
 from train.run import failures
 
 
@@ -49,3 +54,27 @@ def test_a_defect_is_reported_wherever_there_is_room(full, words, tmp_path, monk
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("internal error: KeyError: 'a slip of ours'; the traceback ")
     assert words.format(run=run, tmp=tmp) in last
+
+
+@pytest.mark.parametrize("error", [WholewordError("a: b; c"), KeyError("a slip")])
+def test_what_went_wrong_is_said_before_the_group_is_taken_apart(
+    error, monkeypatch, tmp_path, capsys
+):
+    """Where NCCL may wait for a lost rank."""
+    said = []
+
+    @contextlib.contextmanager
+    def group():
+        try:
+            yield Ranks(0, 1, torch.device("cpu"))
+        finally:
+            said.append(capsys.readouterr().err)
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(pretrain, "process_group", group)
+    monkeypatch.setattr(pretrain, "set_up", fail)
+    status = pretrain.main(["--output-dir", str(tmp_path)])
+    assert status == (1 if isinstance(error, WholewordError) else 70)
+    assert said and "error: " in said[0]
