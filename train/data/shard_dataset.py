@@ -294,7 +294,7 @@ class ShardDataset:
         return (
             record_batch.num_rows == end - begin
             and all(
-                column.null_count == 0
+                column.null_count == column.flatten().null_count == 0
                 and np.array_equal(np.diff(column.offsets.to_numpy()), lengths)
                 for column in record_batch.columns[:3]
             )

@@ -133,3 +133,18 @@ def test_columns_of_another_type_are_refused(tmp_path):
     write_manifest(tmp_path, manifest)
     with pytest.raises(WholewordError, match="its columns are not those of a shard"):
         ShardDataset(tmp_path, "train").locate(0)
+
+
+@pytest.mark.parametrize("column", range(4))
+def test_a_record_batch_with_nulls_is_not_read(tmp_path, column):
+    """Kernels would read what lies under a null."""
+    make_shards(tmp_path, SPEC)
+    dataset = ShardDataset(tmp_path, "train")
+    batch = dataset.locate(0).batch
+    assert dataset._is_as_indexed(0, batch)
+    columns = batch.columns
+    values = columns[column].to_pylist()
+    values[3] = None if column == 3 else [None, *values[3][1:]]
+    columns[column] = pa.array(values, batch.schema[column].type)
+    with_null = pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+    assert not dataset._is_as_indexed(0, with_null)
