@@ -15,7 +15,7 @@ from preprocess.console import console
 from preprocess.encode.tokenizer import load_tokenizer
 from preprocess.errors import WholewordError
 from preprocess.write.manifest import read_manifest
-from train.compare_cli import SpacedLists
+from train.argument_lists import SpacedLists
 from train.compare_cli import register as register_compare
 from train.data.loader import evaluation_batches
 from train.data.preview import preview

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from preprocess.console import console, warn
 from preprocess.errors import WholewordError
+from train.argument_lists import SpacedLists
 from train.evaluate.compare import (
     LEARNING_RATES,
     CompareOptions,
@@ -23,32 +24,7 @@ from train.evaluate.task_file import Columns
 from train.report.comparison import PAGE, comparison_table, read_report, write_comparison
 from train.report.progress import silence_libraries
 
-_LISTS = ("--models", "--labels", "--learning-rates", "--seen-in", "--weights")
 _RATES = ",".join(f"{rate:g}" for rate in LEARNING_RATES)
-
-
-def repeat_options(words: list[str], options: tuple[str, ...] = _LISTS) -> list[str]:
-    """Write `--models A B` as `--models A --models B`, which typer reads."""
-    repeated: list[str] = []
-    option = ""
-    for word in words:
-        if word.startswith("-") and word != "-":
-            option = word if word in options else ""
-            values = 0
-            repeated.append(word)
-        elif option and (values := values + 1) > 1:
-            repeated += [option, word]
-        else:
-            repeated.append(word)
-    return repeated
-
-
-class SpacedLists(typer.core.TyperCommand):
-    """A command whose lists may be written with spaces, as in Hugging Face scripts."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse, with lists written out."""
-        return super().parse_args(ctx, repeat_options(args))
 
 
 def compare_command(

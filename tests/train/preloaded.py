@@ -7,12 +7,14 @@ commands themselves, and of what they write while they load, start real ones.
     python -m tests.train.preloaded SOCKET      # the process that forks, until its input ends
 """
 
+import atexit
 import contextlib
 import importlib
 import json
 import os
 import runpy
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -97,9 +99,11 @@ def _pipe() -> tuple[IO[str], int]:
 
 
 @cache
-def _server() -> str:
-    """Start the process that forks; it ends with this one."""
-    path = str(Path(tempfile.mkdtemp(prefix="preloaded-")) / "socket")
+def _server() -> tuple[str, subprocess.Popen[bytes]]:
+    """Start the process that forks, which ends when its input does: its socket, and the process."""
+    folder = Path(tempfile.mkdtemp(prefix="preloaded-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = str(folder / "socket")
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.train.preloaded", path],
         cwd=ROOT,
@@ -107,10 +111,9 @@ def _server() -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
-    globals()["_keep"] = process  # its input ends when this process does
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
-    return path
+    return path, process
 
 
 def start(command: list[str], env: Mapping[str, str], merged: bool = False) -> Process:
@@ -121,7 +124,7 @@ def start(command: list[str], env: Mapping[str, str], merged: bool = False) -> P
         env: its whole environment.
         merged: whether standard error comes with standard output.
     """
-    return Process(_server(), command[1:], env, merged)
+    return Process(_server()[0], command[1:], env, merged)
 
 
 def run(

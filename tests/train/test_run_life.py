@@ -169,6 +169,11 @@ def test_what_is_new_is_trained_alone_first(found, stage):
     assert "embeddings.word_embeddings.weight" in rest["changed"]
     assert "encoder.layer.0.attention.self.query.weight" in rest["changed"]
     assert rest["losses"] == whole["losses"]
+    if stage != 2:
+        moved = found[f"half of 2, on in {stage}"]
+        finished(moved, 4)
+        assert "converts " in moved["output"]
+        np.testing.assert_allclose(moved["losses"], whole["losses"], rtol=1e-6)
 
 
 def test_the_model_of_the_lowest_loss_is_kept(found):

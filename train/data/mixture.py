@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from preprocess.errors import WholewordError
 from train.data.shard_dataset import ShardDataset, check_same_tokenizer, check_tokenizer
@@ -39,7 +40,9 @@ class Mixture:
         return tuple(names if unique else [str(path).replace("/", "_") for path in paths])
 
 
-def open_mixture(folders: list[Path], weights: list[float], check_shards: str) -> Mixture:
+def open_mixture(
+    folders: list[Path], weights: list[float], check_shards: Literal["sizes", "full"]
+) -> Mixture:
     """Open the training rows of each folder.
 
     Args:
@@ -50,7 +53,7 @@ def open_mixture(folders: list[Path], weights: list[float], check_shards: str) -
     Raises:
         WholewordError: one is missing, has no rows, or was built with another tokenizer.
     """
-    datasets = [ShardDataset(folder, "train", check_shards) for folder in folders]  # type: ignore[arg-type]
+    datasets = [ShardDataset(folder, "train", check_shards) for folder in folders]
     for dataset in datasets:
         if not len(dataset):
             raise WholewordError(

@@ -15,7 +15,7 @@ from typing import Any, cast
 from preprocess.errors import WholewordError
 from train.engine.adam import check_torch_adam
 from train.engine.keys import AUTO, leave_out_removed
-from train.engine.precision import allow_fp16_on_cpu, fall_back
+from train.engine.precision import allow_fp16_on_cpu, cpu_has_bf16, fall_back
 from train.engine.scheduler import KINDS, check_scheduler
 from train.engine.sections import leave_out_unused, refused_keys
 from train.options import Options, flag
@@ -88,12 +88,11 @@ class EnginePlan:
 
 def detect_hardware() -> Hardware:
     """Look at this machine; `DS_ACCELERATOR=cpu` makes a GPU invisible."""
-    import torch
     from deepspeed.accelerator import get_accelerator
 
     device = get_accelerator().device_name()
     if device == "cpu":
-        bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        bf16 = cpu_has_bf16()
         return Hardware(device, bf16, cpu_fp16=allow_fp16_on_cpu())
     return Hardware(device, get_accelerator().is_bf16_supported())
 

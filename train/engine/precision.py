@@ -8,6 +8,13 @@ and torch computes half precision, slowly.
 import os
 from typing import Any
 
+import torch
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this CPU multiplies bf16 in hardware; others emulate it, slower than fp32."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
 
 def fall_back(bf16: bool, cpu_fp16: bool) -> tuple[str, str]:
     """What a CPU trains in where fp16 is asked for, and a note that says so.

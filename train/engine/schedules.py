@@ -20,24 +20,24 @@ class Schedule:
     """Steps in which it rises linearly from 0 (step 0 has 1 / warmup of it)."""
     total: int
     """Steps of the run."""
-    head: int = 0
+    head_steps: int = 0
     """Steps at the beginning in which new weights are trained alone; the rest of the schedule
     follows them as if the run began there."""
 
     def __call__(self, step: int) -> float:
         """The rate of the step after `step` steps that changed the weights."""
-        if step < self.head:
-            rise = max(1, self.head // 10)
+        if step < self.head_steps:
+            rise = max(1, self.head_steps // 10)
             return max(self.peak, HEAD_RATE) * min(1.0, (step + 1) / rise)
-        step -= self.head
+        step -= self.head_steps
         if step < self.warmup:
             return self.peak * (step + 1) / self.warmup
-        length = self.total - self.head - self.warmup
+        length = self.total - self.head_steps - self.warmup
         return self.peak * _factor(self.kind, step - self.warmup, max(1, length))
 
     def trains_new_alone(self, step: int) -> bool:
         """Whether the step after `step` steps that changed the weights is of the head's warm-up."""
-        return step < self.head
+        return step < self.head_steps
 
 
 def _factor(kind: str, step: int, length: int) -> float:

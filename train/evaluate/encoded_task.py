@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from preprocess.encode.tokenizer import LoadedTokenizer
+from train.data.collate import IGNORE_INDEX
 from train.evaluate.task_file import Task
 
 NOT_PREDICTED = -1
 """Stands for the tag of a word that was cut off; it is never right."""
-_NO_LABEL = -100  # torch's cross-entropy leaves it out
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class EncodedTask:
     """Which of two texts a token is of; None where the model does not ask."""
     is_tagged: bool
     targets: list[list[int]]
-    """One label; or for tags one a token: -100 but at the first piece of each word."""
+    """One label; or for tags one a token: `IGNORE_INDEX` but at the first piece of each."""
     words: list[int]
     """Tags to predict; 1 where an example has one label."""
     places: list[list[int]]
@@ -48,14 +48,14 @@ class EncodedTask:
         targets = [self.targets[row] for row in rows]
         if not self.is_tagged:
             return inputs, torch.tensor([target[0] for target in targets])
-        return inputs, _rectangle(targets, _NO_LABEL)
+        return inputs, _rectangle(targets, IGNORE_INDEX)
 
     def read_off(self, row: int, likeliest: np.ndarray) -> list[int]:
         """The predicted labels of an example: of the whole, or of each word."""
         if not self.is_tagged:
             return [int(likeliest)]
         found = [NOT_PREDICTED] * self.words[row]
-        at = [token for token, target in enumerate(self.targets[row]) if target != _NO_LABEL]
+        at = [token for token, target in enumerate(self.targets[row]) if target != IGNORE_INDEX]
         for token, word in zip(at, self.places[row], strict=True):
             found[word] = int(likeliest[token])
         return found
@@ -84,7 +84,7 @@ def encode_task(
     for number, labels in enumerate(task.labels):
         firsts = _first_pieces(made.word_ids(number)) if task.kind == "tagging" else []
         if task.kind == "tagging":
-            targets.append([_NO_LABEL if word is None else labels[word] for word in firsts])
+            targets.append([IGNORE_INDEX if word is None else labels[word] for word in firsts])
         else:
             targets.append(list(labels))
         places.append([word for word in firsts if word is not None])

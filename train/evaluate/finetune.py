@@ -23,6 +23,9 @@ from transformers import (
     get_linear_schedule_with_warmup,
 )
 
+from train.data.collate import IGNORE_INDEX
+from train.engine.optimizer import parameter_groups
+from train.engine.precision import cpu_has_bf16
 from train.evaluate.contenders import ModelSource
 from train.evaluate.encoded_task import EncodedTask
 from train.evaluate.splits import TaskSplit
@@ -98,10 +101,10 @@ def count_steps(count: int, epochs: int | None = None) -> int:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether a device multiplies bf16 in hardware (as `train.engine.config` asks a CPU)."""
+    """Whether a device multiplies bf16 in hardware."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return cpu_has_bf16()
 
 
 def fine_tune(
@@ -135,7 +138,8 @@ def fine_tune(
     with _deterministic(device, options.seed):
         model = _load(source, config, task).to(device)
         keeper = _Keeper(model)
-        optimizer = torch.optim.AdamW(_groups(model), lr=options.learning_rate, fused=True)
+        groups = parameter_groups(model, _WEIGHT_DECAY)
+        optimizer = torch.optim.AdamW(groups, lr=options.learning_rate, fused=True)
         schedule = get_linear_schedule_with_warmup(optimizer, round(_WARMUP * planned), planned)
         watched = split.validation[:MONITORED]
         step = 0
@@ -253,15 +257,6 @@ def _load(source: ModelSource, config: PretrainedConfig, task: Task) -> Any:
     return model
 
 
-def _groups(model: Any) -> list[dict[str, Any]]:
-    """Matrices decay; biases and gains do not."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": _WEIGHT_DECAY},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
 def _training_batches(
     encoded: EncodedTask, rows: np.ndarray, options: FineTuneOptions, steps: int
 ) -> Iterator[np.ndarray]:
@@ -296,9 +291,9 @@ def _forward(
     logits = logits.float()
     flat = targets.to(device).flatten()
     loss_sum = functional.cross_entropy(
-        logits.reshape(-1, logits.shape[-1]), flat, ignore_index=-100, reduction="sum"
+        logits.reshape(-1, logits.shape[-1]), flat, ignore_index=IGNORE_INDEX, reduction="sum"
     )
-    return loss_sum, int((targets != -100).sum()), logits
+    return loss_sum, int((targets != IGNORE_INDEX).sum()), logits
 
 
 def _predict(

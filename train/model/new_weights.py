@@ -1,8 +1,8 @@
 """Which weights of a pretrained model are new: heads, and rows of the vocabulary.
 
 A new head's first gradients are noise to the encoder below it. So what is new is trained alone for
-a while (`train.engine.schedules.Schedule.head`), as Kumar et al., 2022, "Fine-Tuning can Distort
-Pretrained Features and Underperform Out-of-Distribution", do before they fine-tune.
+a while (`train.engine.schedules.Schedule.head_steps`), as Kumar et al., 2022, "Fine-Tuning can
+Distort Pretrained Features and Underperform Out-of-Distribution", do before they fine-tune.
 """
 
 from __future__ import annotations

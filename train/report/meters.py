@@ -28,6 +28,12 @@ class TrainingMeter:
 
     Losses and correct predictions are this rank's until `means` adds the ranks'; counts come from
     the step's own all-reduce.
+
+    Args:
+        ranks: the run's.
+        flops: of a micro-batch.
+        peak: what the device can do.
+        datasets: names of what is mixed; of several, each has its own loss and share.
     """
 
     steps: int
@@ -40,7 +46,6 @@ class TrainingMeter:
         peak: PeakRate,
         datasets: Sequence[str] = ("data",),
     ) -> None:
-        """Args: the run's ranks, FLOP counter and peak, and the names of what is mixed."""
         self._ranks = ranks
         self._names = datasets
         self._flops_of = flops

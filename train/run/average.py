@@ -7,7 +7,7 @@ fine-tuning of zero-shot models").
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,8 +90,8 @@ def average(
     parameters = sum(tensor.numel() for tensor in mean.values())
     model = _empty(folder, models[0])
     note = AverageNote(models=list(models), weights=shares, base=base, share=share)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    write_model(output, model, mean, _tokenizer_files(folder), note)
+    again = "run the same command again"
+    write_model(output, model, mean, _tokenizer_files(folder), note, again)
     return Averaged(output, parameters, lacking)
 
 
@@ -193,7 +193,7 @@ def _empty(folder: str, name: str) -> PreTrainedModel:
     return model
 
 
-def _tokenizer_files(folder: str) -> Any:
+def _tokenizer_files(folder: str) -> Callable[[Path], None]:
     """Saves the tokenizer of a model into a folder, where it has one."""
 
     def save(into: Path) -> None:

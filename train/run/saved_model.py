@@ -47,6 +47,7 @@ def write_model(
     weights: dict[str, Any],
     tokenizer: Path | Callable[[Path], None],
     note: BaseModel,
+    again: str = "run the same command again, it continues from the last checkpoint",
 ) -> Path:
     """Write the model as a plain Hugging Face folder, whole or not at all.
 
@@ -56,12 +57,14 @@ def write_model(
         weights: the whole state dict, on the CPU, in fp32.
         tokenizer: a folder whose files are copied, or what writes them into a folder.
         note: what the model is.
+        again: what to do when there is room, for a person.
 
     Raises:
         WholewordError: it cannot be written.
     """
     aside = target.with_name(f".writing-{target.name}")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(aside, ignore_errors=True)
         model.save_pretrained(aside, state_dict=weights)
         _say_fp32(aside / "config.json")
@@ -79,8 +82,7 @@ def write_model(
         shutil.rmtree(aside, ignore_errors=True)
         cause = getattr(error, "strerror", None) or error
         raise WholewordError(
-            f"{target}: cannot be written ({cause}); {first_step(error)} and run the same command "
-            "again, it continues from the last checkpoint"
+            f"{target}: cannot be written ({cause}); {first_step(error)} and {again}"
         ) from error
     return target
 

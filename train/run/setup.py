@@ -62,18 +62,8 @@ def set_up(options: Options, ranks: Ranks) -> Run | None:
     dataset = mixture.first
     manifest = dataset.manifest.model_copy(update={"max_length": mixture.max_length})
     settings = run_folder.settings(options, plan, ranks.world_size, mixture)
-    locks: list[IO[str]] = []  # of rank 0; it ends with the process
-
-    def is_finished() -> bool:
-        with contextlib.ExitStack() as stack:
-            lock = stack.enter_context(run_folder.claim(folder))
-            if run_folder.check_unchanged(folder, settings, options):
-                return True
-            locks.append(lock)
-            stack.pop_all()
-        return False
-
-    if ranks.on_first(is_finished):
+    finished, lock = _claim(folder, settings, options, ranks)
+    if finished:
         if ranks.first:
             say_finished(folder)
         return None
@@ -88,14 +78,10 @@ def set_up(options: Options, ranks: Ranks) -> Run | None:
     console = Console(steps, ranks.first)
     for line in filter(None, [*lines, options.recipe_line]):
         console.say(line)
-    shape = (steps, mixture.max_length)
-    _announce(console, options, plan, ranks, model, padding, shape, bool(validation))
     schedule = make_schedule(plan, options, model, steps)
-    if schedule.head:
-        console.say(
-            f"head warm-up: the first {schedule.head} steps train what is new, at a rate of "
-            f"{schedule(schedule.head - 1):g}, and leave the rest as it is (--head-warmup)"
-        )
+    _announce(console, options, plan, ranks, model, padding, schedule, mixture.max_length)
+    for line in _warnings(options, steps, bool(validation)):
+        console.say(line)
     engine = start_engine(model, plan, options)
     keep_old_rows(model, lambda: schedule.trains_new_alone(applied_steps(engine)))
     stop = StopRequest()
@@ -123,7 +109,7 @@ def set_up(options: Options, ranks: Ranks) -> Run | None:
         health=HealthMonitor(engine),
         clock=Clock(options.run),
         stop=stop,
-        lock=locks[0] if locks else None,
+        lock=lock,
     )
     if found:
         load_checkpoint(run, found)
@@ -131,6 +117,28 @@ def set_up(options: Options, ranks: Ranks) -> Run | None:
         keep_freed_memory()
     run.log = ranks.on_first_only(lambda: _open_log(run))
     return run
+
+
+def _claim(
+    folder: Path, settings: dict[str, Any], options: Options, ranks: Ranks
+) -> tuple[bool, IO[str] | None]:
+    """Whether the folder holds this run, finished; and rank 0's lock on it if not.
+
+    Raises:
+        WholewordError: it holds another run, or one is writing there; every rank raises it.
+    """
+    locks: list[IO[str]] = []  # of rank 0; it ends with the process
+
+    def is_finished() -> bool:
+        with contextlib.ExitStack() as stack:
+            lock = stack.enter_context(run_folder.claim(folder))
+            if run_folder.check_unchanged(folder, settings, options):
+                return True
+            locks.append(lock)
+            stack.pop_all()
+        return False
+
+    return ranks.on_first(is_finished), next(iter(locks), None)
 
 
 def _open_log(run: Run) -> MetricsLog:
@@ -311,29 +319,31 @@ def _announce(
     ranks: Ranks,
     model: PreTrainedModel,
     padding: str | None,
-    shape: tuple[int, int],
-    validated: bool,
+    schedule: Schedule,
+    max_length: int,
 ) -> None:
     """Say what will run where, and what was changed to make it run."""
-    steps, max_length = shape
     rows = plan.micro_batch_size * plan.accumulation * ranks.world_size
     console.say(
         f"{options.model.model}, {parameter_count(model):,} parameters, on {ranks.world_size} x "
         f"{ranks.device.type}, {plan.precision}, ZeRO {plan.stage}; "
-        f"{steps:,} steps of {rows} x {max_length} = {rows * max_length:,} tokens; "
+        f"{schedule.total:,} steps of {rows} x {max_length} = {rows * max_length:,} tokens; "
         f"{' + '.join(options.data.data)} -> {options.run.output_dir}"
     )
     for note in plan.notes:
         console.say(f"changed: {note}")
     if ranks.device.type == "cpu" and ranks.world_size > 1:
         console.say("changed: DeepSpeed's shared-memory operator -> gloo: it has to be compiled")
-    for line in _warnings(options, steps, validated):
-        console.say(line)
     if padding:
         console.say(f"changed: packs -> padded batches: {padding}")
     elif attention_dropout(model):
         console.say(
             f"changed: attention dropout {attention_dropout(model)} -> 0: packed attention has none"
+        )
+    if schedule.head_steps:
+        console.say(
+            f"head warm-up: the first {schedule.head_steps} steps train what is new, at a rate of "
+            f"{schedule(schedule.head_steps - 1):g}, and leave the rest as it is (--head-warmup)"
         )
 
 

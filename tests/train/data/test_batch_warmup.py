@@ -60,3 +60,13 @@ def test_it_resumes_exactly(dataset):
     rest = read(dataset, WARMED, 10, whole[3][2], 4)
     for (_, found, _), (_, expected, _) in zip(rest, whole[4:], strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_buffers_are_used_again_while_the_batch_grows(dataset):
+    """A step's micro-batches lie in one of a few sets of buffers; none is copied out of them."""
+    places = {
+        batch.input_ids.ctypes.data
+        for step in Loader(dataset, WARMED).steps(Cursor(), 0, 60)
+        for batch in step.micro_batches
+    }
+    assert len(places) <= (WARMED.prefetch + 3) * WARMED.accumulation

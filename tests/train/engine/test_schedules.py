@@ -18,10 +18,11 @@ def test_warmup_rises_to_the_peak_once(kind):
 
 
 def test_the_schedule_follows_the_heads_warmup():
-    plain, headed = Schedule("linear", 0.1, 10, 100), Schedule("linear", 0.1, 10, 120, head=20)
+    plain = Schedule("linear", 0.1, 10, 100)
+    headed = Schedule("linear", 0.1, 10, 120, head_steps=20)
     assert [headed(step + 20) for step in range(100)] == [plain(step) for step in range(100)]
     assert [headed(0), headed(1), headed(19)] == [0.05, 0.1, 0.1]
-    assert Schedule("linear", 1e-5, 0, 30, head=20)(19) == 1e-3
+    assert Schedule("linear", 1e-5, 0, 30, head_steps=20)(19) == 1e-3
     assert [headed.trains_new_alone(step) for step in (0, 19, 20)] == [True, True, False]
 
 

@@ -14,8 +14,8 @@ from preprocess.errors import WholewordError
 from tests.preprocess import support
 from tests.preprocess.support import invoke
 from tests.train.shard_factory import ShardSpec, make_shards
+from train.argument_lists import repeat_options
 from train.cli import app
-from train.compare_cli import repeat_options
 from train.data.shard_dataset import ShardDataset
 from train.evaluate import compare as comparing
 from train.evaluate import seen
@@ -317,7 +317,7 @@ def test_lists_with_spaces_and_repeated():
         "--json",
         "--models=d",
     ]
-    assert " ".join(repeat_options(words)) == (
+    assert " ".join(repeat_options(words, {"--models", "--labels"})) == (
         "--models a --models b --models c --seeds 5 --labels 10 --labels all --json --models=d"
     )
 
