@@ -11,7 +11,7 @@ import xxhash
 from preprocess.errors import WholewordError
 from preprocess.format import BATCH_ROWS
 from preprocess.run.state import writing
-from preprocess.truncation import report_truncation
+from preprocess.sigbus import report_truncation
 from preprocess.write.hugging_face import dataset_files
 from preprocess.write.manifest import Manifest, PartEntry, ShardEntry, read_manifest, write_manifest
 from preprocess.write.shards import INDEX_SCHEMA, scan_shard, shard_schema, write_index

@@ -23,7 +23,7 @@ BASE = {
         "format",
         "kernels",
         "options",
-        "truncation",
+        "sigbus",
     },
     "train": {"argument_lists", "options", "recipes"},
 }

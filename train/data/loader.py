@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
-import xxhash
 
 from preprocess.errors import WholewordError
 from train.data.collate import Buffers, MicroBatch
 from train.data.masking import Masking
+from train.data.mixture import mixed_seed, next_dataset
 from train.data.order import epoch_windows, windows_of
 from train.data.prefetch import prefetched
 from train.data.shard_dataset import ShardDataset
@@ -169,15 +169,11 @@ class Loader:
         return prefetched(make, options.prefetch)
 
     def _packs(self, start: Cursor) -> Iterator[Pack]:
-        """Every pack from `start` on, without end: the next of the dataset that lacks most.
-
-        So the tokens drawn from a dataset differ from its share by a pack at most.
-        """
+        """Every pack from `start` on, without end."""
         cursors = list(start.each())
         streams = [s.packs(c) for s, c in zip(self._sources, cursors, strict=True)]
         while True:
-            drawn = [c.tokens / w for c, w in zip(cursors, self._weights, strict=True)]
-            source = drawn.index(min(drawn))
+            source = next_dataset([cursor.tokens for cursor in cursors], self._weights)
             pack = next(streams[source])
             if len(streams) > 1:
                 tokens = cursors[source].tokens + pack.tokens
@@ -286,11 +282,6 @@ def _count_packs(dataset: ShardDataset, options: LoaderOptions, epochs: float) -
 def _mean_tokens(dataset: ShardDataset, options: LoaderOptions) -> float:
     """Real tokens of a pack, special tokens included."""
     return dataset.tokens / _count_packs(dataset, options, 1)
-
-
-def mixed_seed(seed: int, number: int) -> int:
-    """The seed of the order and the masks of a mixture's dataset; the first has the run's own."""
-    return xxhash.xxh3_64_intdigest(f"{seed} {number}".encode()) >> 1 if number else seed
 
 
 def _groups(items: Iterator[Item], size: int) -> Iterator[list[Item]]:

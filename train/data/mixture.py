@@ -1,8 +1,11 @@
 """Several datasets that are read at once, so many tokens of one beside so many of another."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+import xxhash
 
 from preprocess.errors import WholewordError
 from train.data.shard_dataset import ShardDataset, check_same_tokenizer, check_tokenizer
@@ -64,3 +67,22 @@ def open_mixture(
         check_same_tokenizer(dataset, datasets[0])
     sizes = [float(dataset.tokens) for dataset in datasets]
     return Mixture(tuple(datasets), tuple(weights or sizes))
+
+
+def next_dataset(tokens: Sequence[int], weights: Sequence[float]) -> int:
+    """The dataset that the next pack is of: the one that lacks most tokens of its share.
+
+    So the tokens drawn from a dataset differ from its share by a pack at most, and who knows the
+    tokens drawn so far can go on anywhere.
+
+    Args:
+        tokens: drawn from each dataset so far.
+        weights: of each.
+    """
+    drawn = [count / weight for count, weight in zip(tokens, weights, strict=True)]
+    return drawn.index(min(drawn))
+
+
+def mixed_seed(seed: int, number: int) -> int:
+    """The seed of the order and the masks of a dataset; the first has the run's own."""
+    return xxhash.xxh3_64_intdigest(f"{seed} {number}".encode()) >> 1 if number else seed

@@ -16,7 +16,7 @@ import pyarrow as pa
 import xxhash
 
 from preprocess.errors import WholewordError
-from preprocess.truncation import report_truncation
+from preprocess.sigbus import report_truncation
 from preprocess.write.manifest import Manifest, read_manifest
 from preprocess.write.shards import ShardIndex, open_batch, read_index, shard_schema
 

@@ -56,7 +56,7 @@ class RunProgress(BaseModel):
     stage: int
     precision: str
     settings: dict[str, Any]
-    """What shapes results, as `run_folder.settings` collects it."""
+    """What shapes results, as `train.run.folder.settings` collects it."""
 
     @model_validator(mode="after")
     def _cursor_is_near(self) -> Self:

@@ -22,7 +22,7 @@ from train.evaluate.splits import TEST_SHARE, VALIDATION_SHARE
 from train.evaluate.statistics import RESAMPLES, mean_and_sd, paired_difference
 from train.report.comparison_page import comparison_page
 from train.report.comparison_picture import draw_comparison
-from train.report.verdicts import format_difference, notes_of, sentences_of
+from train.report.comparison_text import format_difference, notes_of, sentences_of
 
 REPORT = "report.json"
 PICTURE = "compare.png"

@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from train.evaluate import floor
-from train.report.verdicts import format_difference
+from train.report.comparison_text import format_difference
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #222; --soft: #5c6370; --ground: #fff; --line: #d9dce1;

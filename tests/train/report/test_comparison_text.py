@@ -1,6 +1,6 @@
 """What a comparison says in words, from numbers made up for it."""
 
-from train.report.verdicts import notes_of, sentences_of
+from train.report.comparison_text import notes_of, sentences_of
 
 
 def difference(model, baseline, labels, accuracy, low, high):

@@ -10,8 +10,8 @@ from preprocess.errors import WholewordError
 from preprocess.files import write_json
 from preprocess.write.shards import seal
 from tests.train.shard_factory import ShardSpec, make_shards
-from train.data.loader import Loader, count_steps, mixed_seed
-from train.data.mixture import Mixture, open_mixture
+from train.data.loader import Loader, count_steps
+from train.data.mixture import Mixture, mixed_seed, open_mixture
 from train.data.shard_dataset import ShardDataset
 from train.data.windows import Cursor, LoaderOptions
 
