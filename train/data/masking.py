@@ -21,7 +21,8 @@ distribution P(rest = r) = P(length >= r) / E[length]; the first word too is cho
 probability p. theta <= 1 bounds p at E[length] / (E[length] + 1).
 
 Each chosen token, on its own, becomes the mask, a random id that is not special, or stays itself.
-`tests/train/data/masking_reference.py` says all this again in plain Python; the two agree bit for bit.
+`tests/train/data/masking_reference.py` says all this again in plain Python; the two agree bit for
+bit.
 """
 
 from dataclasses import dataclass
