@@ -44,7 +44,7 @@ def ours(config, dtype, static, packed=True):
     if not packed:
         batch = padded_batch(batch, model.config.pad_token_id or 0)
     logits = mlm_logits(model(**model_inputs(batch, model, DEVICE, static=static)))
-    return train_once(model, masked_lm_loss(logits, mlm_labels(batch, DEVICE, static=static)))
+    return train_once(model, masked_lm_loss(logits, mlm_labels(batch, DEVICE, static=static))[0])
 
 
 def distance(one, other):

@@ -21,7 +21,8 @@ class LossSums:
     loss_sum: Tensor
     """Cross-entropy summed over masked tokens, fp32 scalar with a gradient."""
     correct: Tensor
-    """Bool `[M]`, whether the likeliest token at each masked position is the original one."""
+    """Bool `[M]`, whether the likeliest token at each masked position is the original one; on equal
+    terms the first."""
     pair_loss_sum: Tensor | None
     """The same sum of the pair head, over rows that have a label; None without one."""
 
@@ -36,8 +37,8 @@ def forward_micro_batch(
     """Run `forward` (the model, or the engine around it) on a micro-batch."""
     output = forward(**model_inputs(batch, model, device, static=static))
     logits, labels = mlm_logits(output), mlm_labels(batch, device, static=static)
-    loss_sum = masked_lm_loss(logits, labels)
-    correct = (logits.detach().argmax(dim=-1) == labels)[: len(batch.labels)]
+    loss_sum, correct = masked_lm_loss(logits, labels)
+    correct = correct[: len(batch.labels)]
     if batch.pair_labels is None:
         return LossSums(loss_sum, correct, None)
     pair_logits = output["seq_relationship_logits"].float()

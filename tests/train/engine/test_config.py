@@ -53,6 +53,20 @@ def test_precision_of_the_command_line():
     assert plan({"bfloat16": {"enabled": True}}).precision == "bf16"
 
 
+@pytest.mark.parametrize("stage", [1, 2])
+def test_copies_for_gpus_are_left_out_on_a_cpu(stage):
+    copies = {"contiguous_gradients": True, "overlap_comm": True}
+    made = plan({"zero_optimization": {"stage": stage} | copies})
+    assert made.config["zero_optimization"] == {"stage": stage} | dict.fromkeys(copies, False)
+    wanted = "contiguous_gradients, overlap_comm -> off: copies that only a GPU gains by"
+    assert wanted in made.notes
+    made = plan({"zero_optimization": {"stage": stage}})  # DeepSpeed's default is true
+    assert made.config["zero_optimization"]["contiguous_gradients"] is False
+    assert not any("contiguous" in note for note in made.notes)
+    made = plan({"zero_optimization": {"stage": stage} | copies}, hardware=GPU)
+    assert made.config["zero_optimization"] == {"stage": stage} | copies
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_without_zero_becomes_stage_1(precision):
     config = {"zero_optimization": {"stage": 0}}

@@ -43,7 +43,7 @@ def plain_loss(model, padded):
 
 def our_loss(model, batch, static=False):
     logits = mlm_logits(model(**model_inputs(batch, model, CPU, static=static)))
-    return masked_lm_loss(logits, mlm_labels(batch, CPU, static=static))
+    return masked_lm_loss(logits, mlm_labels(batch, CPU, static=static))[0]
 
 
 def assert_same_training(model, expected, batch, static=False):
@@ -205,11 +205,11 @@ def test_compiled_model_trains_the_same():
 def test_loss_is_an_fp32_sum():
     logits = torch.randn(4, 9).bfloat16()
     labels = torch.tensor([3, IGNORE_INDEX, 0, 8])
-    loss = masked_lm_loss(logits, labels)
+    loss, _ = masked_lm_loss(logits, labels)
     rows = torch.log_softmax(logits.float(), -1)
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, -(rows[0, 3] + rows[2, 0] + rows[3, 8]))
-    assert masked_lm_loss(logits[:0], labels[:0]) == 0
+    assert masked_lm_loss(logits[:0], labels[:0])[0] == 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -221,12 +221,27 @@ def test_loss_and_gradient_are_those_of_cross_entropy(dtype):
     expected = torch.nn.functional.cross_entropy(
         logits.float(), labels, ignore_index=IGNORE_INDEX, reduction="sum"
     )
-    loss = masked_lm_loss(logits, labels)
+    loss, _ = masked_lm_loss(logits, labels)
     torch.testing.assert_close(loss, expected)
     (wanted,) = torch.autograd.grad(expected * 0.37, logits)
     (found,) = torch.autograd.grad(loss * 0.37, logits)
     assert found.dtype == dtype
     torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_correct_is_the_first_of_the_highest_logits(dtype):
+    torch.manual_seed(0)
+    logits = torch.randint(-3, 3, (400, 40)).to(dtype)  # many are equal
+    logits[100:200] *= 20  # nearly all of the share
+    logits[200:300] = 0
+    labels = torch.randint(0, 40, (400,))
+    labels[::3] = logits.argmax(-1)[::3]
+    labels[::7] = IGNORE_INDEX
+    _, correct = masked_lm_loss(logits, labels)
+    wanted = logits.argmax(-1) == labels
+    assert wanted.sum() > 100
+    assert correct.tolist() == wanted.tolist()
 
 
 def test_attention_dropout_is_read_and_not_applied():
