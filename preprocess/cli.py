@@ -19,6 +19,7 @@ from preprocess.options import BuildOptions
 from preprocess.read.sources import tokenizer_files
 from preprocess.run import state
 from preprocess.run.build import run_build
+from preprocess.run.events import Pass
 from preprocess.run.plan import BuildPlan, identity, plan_build
 from preprocess.verify import reindex, verify_dataset
 from preprocess.vocabulary import train_vocabulary
@@ -84,6 +85,34 @@ def build_shards(
         list[str], typer.Option(help="Validation text, instead of a share; repeatable.")
     ] = [],  # noqa: B006
     test_input: Annotated[list[str], typer.Option(help="Test text; repeatable.")] = [],  # noqa: B006
+    dedup: Annotated[
+        str,
+        typer.Option(help="documents: of documents with the same text, the first stays; or none."),
+    ] = "none",
+    near_dedup: Annotated[
+        float | None,
+        typer.Option(
+            help="Leave out documents with so large a share in common with an earlier one, such "
+            "as 0.8 (MinHash of five characters)."
+        ),
+    ] = None,
+    min_chars: Annotated[
+        int | None, typer.Option(help="Leave out documents of fewer characters.")
+    ] = None,
+    max_chars: Annotated[
+        int | None, typer.Option(help="Leave out documents of more characters.")
+    ] = None,
+    filter_: Annotated[
+        str | None,
+        typer.Option(
+            "--filter",
+            help="package.module:function that takes a document's text: True or the text that "
+            "stays, False or None to leave it out.",
+        ),
+    ] = None,
+    append: Annotated[
+        bool, typer.Option(help="Add the inputs to the finished shards in --output.")
+    ] = False,
     workers: Annotated[
         int, typer.Option(help="Processes.", show_default="one a processor")
     ] = PROCESSORS,
@@ -114,6 +143,12 @@ def build_shards(
         validation_fraction=validation_fraction,
         validation_inputs=tuple(validation_input),
         test_inputs=tuple(test_input),
+        dedup=dedup,
+        near_dedup=near_dedup,
+        min_chars=min_chars,
+        max_chars=max_chars,
+        filter=filter_,
+        append=append,
         split_size=_parse_size(split_size),
         workers=workers,
         encoder=encoder,
@@ -175,6 +210,8 @@ def train_vocab(
 
 def _build(options: BuildOptions, overwrite: bool, as_json: bool) -> None:
     """Plan and run a build, and say what it made."""
+    if overwrite and options.append:
+        raise WholewordError("--append: adds to what --overwrite would remove; give one of the two")
     plan = plan_build(options)
     _warn_of_tokenizers((*options.inputs, *options.validation_inputs, *options.test_inputs))
     if overwrite:
@@ -253,6 +290,8 @@ def _run(plan: BuildPlan, quiet: bool) -> tuple[Manifest, Counter[str], dict[str
         for event in run_build(plan):
             if isinstance(event, Manifest):
                 return event, audit, encodings
+            if isinstance(event, Pass):
+                continue
             done += event.bytes
             tokens += event.tokens
             audit.update(event.audit)

@@ -7,6 +7,7 @@ from preprocess.format import MAX_LENGTH
 
 SEPARATORS = ("line", "blank-line", "file")
 ENCODERS = ("auto", "compiled", "reference")
+DEDUPS = ("none", "documents")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,18 @@ class BuildOptions:
     """Paths, globs and folders of validation text."""
     test_inputs: tuple[str, ...] = ()
     """Paths, globs and folders of test text."""
+    dedup: str = "none"
+    """Which repetitions are left out: one of `DEDUPS`; `documents` keeps the first copy of each."""
+    near_dedup: float | None = None
+    """Leave out documents that have so large a share in common with an earlier one (Jaccard)."""
+    min_chars: int | None = None
+    """Leave out documents of fewer characters."""
+    max_chars: int | None = None
+    """Leave out documents of more characters."""
+    filter: str | None = None
+    """`package.module:function`: str -> bool, or str -> str | None."""
+    append: bool = False
+    """Add the inputs to the finished dataset in `output`."""
     split_size: int | None = None
     """Approximate bytes of input per task; None: derived from the size of the input."""
     workers: int = 1
@@ -68,9 +81,19 @@ class BuildOptions:
             )
         if self.encoder not in ENCODERS:
             raise WholewordError(f"--encoder {self.encoder}: use {', '.join(ENCODERS)}")
+        if self.dedup not in DEDUPS:
+            raise WholewordError(f"--dedup {self.dedup}: use {', '.join(DEDUPS)}")
+        if self.near_dedup is not None and not 0.1 <= self.near_dedup <= 1:
+            raise WholewordError(f"--near-dedup {self.near_dedup}: must be 0.1 to 1")
+        if (self.min_chars or 0) > (self.max_chars or self.min_chars or 0):
+            raise WholewordError(
+                f"--min-chars {self.min_chars}: is more than --max-chars {self.max_chars}"
+            )
         for flag, value, least in (
             ("--workers", self.workers, 1),
             ("--audit", self.audit, 0),
+            ("--min-chars", 0 if self.min_chars is None else self.min_chars, 0),
+            ("--max-chars", 1 if self.max_chars is None else self.max_chars, 1),
             ("--split-size", 1 if self.split_size is None else self.split_size, 1),
         ):
             if value < least:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Every package may import those before it, and the base modules; what stands on top may import all.
 STAGES = {
-    "preprocess": ("read", "encode", "write", "run"),
+    "preprocess": ("read", "clean", "encode", "write", "run"),
     "train": ("data", "model", "engine", "evaluate", "report", "run"),
 }
 BASE = {
@@ -24,6 +24,7 @@ BASE = {
         "kernels",
         "options",
         "sigbus",
+        "user_function",
     },
     "train": {"argument_lists", "options", "recipes"},
 }

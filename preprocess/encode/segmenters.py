@@ -1,15 +1,15 @@
 """Where words begin in a document: by jieba, spaces, a user's function, or the tokenizer."""
 
-import importlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from preprocess.cache import cache_folder
 from preprocess.errors import WholewordError
 from preprocess.read.unicode import is_han
+from preprocess.user_function import call_function, load_function
 
 if TYPE_CHECKING:
     import jieba
@@ -56,7 +56,7 @@ def parse_segmenter(name: str, user_dicts: tuple[str, ...], hmm: bool) -> Segmen
         spec = SegmenterSpec(name, user_dicts=user_dicts, hmm=hmm)
     elif ":" in name:
         spec = SegmenterSpec("custom", function=name)
-        _import_function(name)
+        load_function("--segmenter", name)
     else:
         raise WholewordError(
             f"--segmenter {name}: unknown; use auto, jieba, whitespace, none, or "
@@ -78,7 +78,7 @@ def make_segmenter(spec: SegmenterSpec) -> Segmenter:
         tokenizer = jieba_tokenizer(spec.user_dicts)
         return lambda text: _from_pieces(text, tokenizer.lcut(text, HMM=spec.hmm))
     if spec.kind == "custom":
-        function = _import_function(spec.function)
+        function = load_function("--segmenter", spec.function)
         return lambda text: _from_pieces(text, _call(spec.function, function, text))
     return _whitespace if spec.kind == "whitespace" else _pre_tokens
 
@@ -98,17 +98,11 @@ def jieba_tokenizer(user_dicts: tuple[str, ...]) -> "jieba.Tokenizer":
     return tokenizer
 
 
-def _call(name: str, function: Callable[[str], list[str]], text: str) -> list[str]:
-    try:
-        pieces = list(function(text))
-    except Exception as error:  # the user's code may raise anything
-        raise WholewordError(
-            f"--segmenter {name}: raised {type(error).__name__} ({error}) for the document that "
-            f"begins with {text[:20]!r}; mend the function"
-        ) from error
+def _call(name: str, function: Callable[[str], Any], text: str) -> list[str]:
+    pieces = call_function("--segmenter", name, lambda text: list(function(text)), text)
     if not all(isinstance(piece, str) for piece in pieces):
         raise WholewordError(f"--segmenter {name}: must return a list of str; mend the function")
-    return pieces
+    return list(pieces)
 
 
 def _from_pieces(text: str, pieces: list[str]) -> Segmentation:
@@ -144,20 +138,6 @@ def _whitespace(text: str) -> Segmentation:
 
 def _is_mark(before: str, space: str, after: str) -> bool:
     return not space.strip(" ") and is_han(before[-1]) and is_han(after[0])
-
-
-def _import_function(name: str) -> Callable[[str], list[str]]:
-    module, _, attribute = name.partition(":")
-    try:
-        function = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # the module is the user's
-        raise WholewordError(
-            f"--segmenter {name}: cannot be imported ({error}); name an importable "
-            "package.module:function"
-        ) from error
-    if not callable(function):
-        raise WholewordError(f"--segmenter {name}: not a function; it must take a str")
-    return function
 
 
 def _check_user_dict(path: str) -> None:

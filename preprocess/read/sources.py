@@ -61,6 +61,13 @@ class Task:
 
     number: int
     splits: tuple[Split, ...]
+    begin: int | None = None
+    """The number of its first document, where it goes on with a task of an earlier build."""
+
+    @property
+    def first_document(self) -> int:
+        """The number of its first document in the dataset."""
+        return self.number << 32 if self.begin is None else self.begin
 
     @property
     def part(self) -> Part:
@@ -166,23 +173,36 @@ def default_split_size(files: list[InputFile]) -> int:
     return min(max(total // 64, 4 << 20), 128 << 20)
 
 
-def plan_tasks(files: list[InputFile], separator: str, split_size: int) -> list[Task]:
-    """Cut the input into tasks of about `split_size` bytes; a task is all of one part."""
+def plan_tasks(
+    files: list[InputFile], separator: str, split_size: int, used: int = 0
+) -> list[Task]:
+    """Cut the input into tasks of about `split_size` bytes; a task is all of one part.
+
+    Args:
+        files: in the order of the input.
+        separator: as `BuildOptions.document_separator`.
+        split_size: bytes of a task.
+        used: bytes of the first task that were read before (of a dataset that is added to).
+    """
     tasks: list[Task] = []
     pending: list[Split] = []
+    pending_bytes = used
 
     def close() -> None:
+        nonlocal pending_bytes
         if pending:
             tasks.append(Task(len(tasks), tuple(pending)))
             pending.clear()
+        pending_bytes = 0
 
     for file in files:
         if pending and pending[0].file.part != file.part:
             close()
         for split in _cut_file(file, separator, split_size):
-            if sum(s.end - s.begin for s in pending) + split.end - split.begin > split_size:
+            if pending_bytes + split.end - split.begin > split_size:
                 close()
             pending.append(split)
+            pending_bytes += split.end - split.begin
     close()
     return tasks
 

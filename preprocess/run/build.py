@@ -15,16 +15,19 @@ import xxhash
 from preprocess.errors import WholewordError
 from preprocess.read.sources import Task
 from preprocess.run import state
+from preprocess.run.append import TAIL, Base
+from preprocess.run.dedup import FOLDER, find_repetitions, forget_decisions, forget_tasks
 from preprocess.run.engines import run_tasks
-from preprocess.run.finalize import finalize_dataset
+from preprocess.run.events import Pass, TaskProgress
+from preprocess.run.finalize import finalize_dataset, make_tail
 from preprocess.run.plan import BuildPlan, identity, worker_spec
 from preprocess.run.state import TaskReport
-from preprocess.run.tasks import TaskProgress, TaskRun
+from preprocess.run.tasks import TaskRun
 from preprocess.write.manifest import Manifest, write_manifest
 from preprocess.write.shards import shard_name
 
 
-def run_build(plan: BuildPlan) -> Iterator[TaskProgress | Manifest]:
+def run_build(plan: BuildPlan) -> Iterator[Pass | TaskProgress | Manifest]:
     """Run the tasks that have no report yet, then finish; yields progress, then the manifest.
 
     Raises:
@@ -33,13 +36,18 @@ def run_build(plan: BuildPlan) -> Iterator[TaskProgress | Manifest]:
     """
     with state.locked(plan.output), state.writing(plan.output):
         _prepare(plan)
+        spec = worker_spec(plan)
+        workers = plan.options.workers
         reports = {task.number: report for task in plan.tasks if (report := _load(plan, task))}
-        yield TaskProgress(sum(task.bytes for task in plan.tasks if task.number in reports), 0)
         todo = [task for task in plan.tasks if task.number not in reports]
-        make_run = partial(TaskRun, worker_spec(plan))
+        if spec.dedup.wanted and todo:
+            search = (plan.output, spec.dedup, spec.reading, plan.tasks, plan.earlier, workers)
+            yield from find_repetitions(*search)
+            yield Pass("building", plan.bytes)
+        yield TaskProgress(sum(task.bytes for task in plan.tasks if task.number in reports), 0)
         # Libraries encode a whole document before they release the interpreter lock.
         holds_lock = plan.encoder != "compiled"
-        for event in run_tasks(make_run, todo, plan.options.workers, holds_lock):
+        for event in run_tasks(partial(TaskRun, spec), todo, workers, holds_lock):
             if isinstance(event, TaskReport):
                 reports[event.number] = event
             else:
@@ -48,11 +56,24 @@ def run_build(plan: BuildPlan) -> Iterator[TaskProgress | Manifest]:
 
 
 def _prepare(plan: BuildPlan) -> None:
-    state.write_plan(plan.output, identity(plan))  # first: it says whose folder this is
+    wanted = identity(plan)
+    if plan.base and not state.is_planned(plan.output, wanted):
+        _remove_other_addition(plan, plan.base)
+    state.write_plan(plan.output, wanted)  # first: it says whose folder this is
     for part in plan.parts:
         (plan.output / part).mkdir(exist_ok=True)
         for leftover in (plan.output / part).glob(".*.tmp"):
             leftover.unlink()
+
+
+def _remove_other_addition(plan: BuildPlan, base: Base) -> None:
+    """Remove what an addition that never finished a task may have left."""
+    forget_tasks(plan.output, plan.earlier)
+    for name, part in base.manifest.parts.items():
+        ours = {plan.output / shard.file for shard in part.shards}
+        for path in (plan.output / name).glob("data-*.arrow"):
+            if path not in ours:
+                path.unlink()
 
 
 def _load(plan: BuildPlan, task: Task) -> TaskReport | None:
@@ -61,7 +82,7 @@ def _load(plan: BuildPlan, task: Task) -> TaskReport | None:
     if report is None or set(report.parts) != set(plan.parts):
         return None
     for name, part in report.parts.items():
-        path = plan.output / name / shard_name(task.number, len(plan.tasks))
+        path = plan.output / name / shard_name(task.number, plan.total)
         if not path.is_file() or path.stat().st_size != part.bytes:
             return None
         with pa.memory_map(str(path)) as shard:
@@ -74,15 +95,21 @@ def _load(plan: BuildPlan, task: Task) -> TaskReport | None:
 
 
 def _finish(plan: BuildPlan, reports: list[TaskReport]) -> Manifest:
-    if not sum(report.parts["train"].rows for report in reports):
+    if not plan.base and not sum(report.parts["train"].rows for report in reports):
         for part in plan.parts:
             shutil.rmtree(plan.output / part)
         state.clear(plan.output, keep=("lock",))
+        left_out = sum(sum(report.counts.values()) for report in reports)
         raise WholewordError(
             f"{', '.join(plan.options.inputs)}: no document with text was left for training; check "
             "that the input is UTF-8 text, --document-separator and --validation-fraction"
+            + (", and what leaves documents out" if left_out else "")
         )
     manifest = finalize_dataset(plan, reports)
+    tail = make_tail(plan, reports)
+    generations = len(manifest.generations)
+    tail.save(plan.output, generations)
     write_manifest(plan.output, manifest)
-    state.clear(plan.output, keep=("lock", "plan.json"))
+    forget_decisions(plan.output)
+    state.clear(plan.output, keep=("lock", "plan.json", FOLDER, TAIL.format(generations)))
     return manifest

@@ -1,54 +1,115 @@
 """The end of a build: indexes, what the datasets library reads, and the manifest."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import pairwise
 
+import numpy as np
 import pyarrow as pa
 import xxhash
 
+from preprocess.clean.distinct import DistinctTexts
+from preprocess.clean.samples import Sample, first_samples
 from preprocess.errors import WholewordError
 from preprocess.files import write_json
 from preprocess.format import Part
+from preprocess.run.append import Tail
 from preprocess.run.plan import BuildPlan, segmenter_entry, shaping_options
+from preprocess.run.signs import warning_signs
 from preprocess.run.state import PartReport, TaskReport
 from preprocess.write.hugging_face import dataset_files
-from preprocess.write.manifest import InputEntry, Manifest, PartEntry, ShardEntry, TokenizerEntry
-from preprocess.write.shards import shard_name, write_index
+from preprocess.write.manifest import (
+    DroppedSample,
+    Generation,
+    InputEntry,
+    Manifest,
+    PartEntry,
+    ShardEntry,
+    TokenizerEntry,
+)
+from preprocess.write.shards import INDEX_SCHEMA, index_bytes, shard_name, write_index
+
+MOST_UNKNOWN = 10
+"""Unknown characters that the manifest names."""
 
 
 def finalize_dataset(plan: BuildPlan, reports: list[TaskReport]) -> Manifest:
     """Write all of the dataset except its shards and its manifest; returns the manifest."""
     plan.tokenizer.save(plan.output / "tokenizer")
     parts = {name: _finalize_part(plan, name, reports) for name in plan.parts}
-    counts: Counter[str] = Counter()
-    for report in reports:
-        counts.update(report.counts)
-    manifest = _manifest(plan, parts, counts)
+    manifest = _manifest(plan, parts, reports)
     for file, value in dataset_files(manifest).items():
         write_json(plan.output / file, value)
     return manifest
 
 
-def _finalize_part(plan: BuildPlan, name: str, reports: list[TaskReport]) -> PartEntry:
-    folder = plan.output / name
-    total = len(plan.tasks)
+def make_tail(plan: BuildPlan, reports: list[TaskReport]) -> Tail:
+    """Where the dataset ends, for more text later."""
+    last, report = plan.tasks[-1], reports[-1]
+    before = plan.base.tail if plan.base and plan.goes_on and len(plan.tasks) == 1 else None
+    return Tail(
+        split_size=plan.split_size,
+        part=last.part,
+        task=last.first_document >> 32,
+        bytes=last.bytes + (before.bytes if before else 0),
+        documents=report.documents + (before.documents if before else 0),
+        copies=report.copies,
+        distinct=_distinct(plan, reports).smallest,
+    )
+
+
+def _distinct(plan: BuildPlan, reports: list[TaskReport]) -> DistinctTexts:
+    distinct = DistinctTexts(plan.base.tail.distinct if plan.base else [])
+    for report in reports:
+        distinct.add(np.array(report.distinct, np.uint64))
+    return distinct
+
+
+def _finalize_part(plan: BuildPlan, name: Part, reports: list[TaskReport]) -> PartEntry:
+    base = plan.base.manifest.parts[name] if plan.base else None
     tables = [_load_index(plan, report, name) for report in reports]
     parts = [report.parts[name] for report in reports]
     shards = tuple(
         ShardEntry(
-            file=f"{name}/{shard_name(report.number, total)}",
+            file=f"{name}/{shard_name(report.number, plan.total)}",
             **part.model_dump(include={"rows", "tokens", "words", "bytes", "xxh3_128"}),
         )
         for report, part in zip(reports, parts, strict=True)
     )
-    digest = write_index(folder / "index.arrow", tables)
+    earlier = _base_index(plan, name, base) if base else []
+    digest = write_index(plan.output / name / "index.arrow", [*earlier, *tables])
     return PartEntry(
-        **{key: sum(getattr(p, key) for p in parts) for key in PartReport.TOTALS},
-        batches=sum(table.num_rows for table in tables),
+        **{
+            key: sum(getattr(p, key) for p in (*([base] if base else []), *parts))
+            for key in PartReport.TOTALS
+        },
+        batches=(base.batches if base else 0) + sum(table.num_rows for table in tables),
         index_xxh3_128=digest,
-        length_histogram=_add_histograms(parts),
-        shards=shards,
+        length_histogram=_add_histograms([*([base] if base else []), *parts]),
+        shards=(*(base.shards if base else ()), *shards),
     )
+
+
+def _base_index(plan: BuildPlan, name: str, base: PartEntry) -> list[pa.Table]:
+    """The index of the dataset that is added to, a table for each shard.
+
+    A build that was killed here before may have put more behind it.
+    """
+    path = plan.output / name / "index.arrow"
+    try:
+        whole = pa.ipc.open_file(path.read_bytes()).read_all().slice(0, base.batches)
+    except (OSError, pa.ArrowInvalid):
+        whole = INDEX_SCHEMA.empty_table()
+    numbers = whole["shard"].to_numpy()
+    bounds = np.searchsorted(numbers, np.arange(len(base.shards) + 1)).tolist()
+    tables = [whole.slice(begin, end - begin) for begin, end in pairwise(bounds)]
+    if xxhash.xxh3_128_hexdigest(index_bytes(tables)) != base.index_xxh3_128:
+        raise WholewordError(
+            f"{path}: differs from what the manifest says; run `python -m preprocess verify "
+            f"--reindex --data {plan.output}`, and then the same command again"
+        )
+    return tables
 
 
 def _load_index(plan: BuildPlan, report: TaskReport, name: str) -> pa.Table:
@@ -61,16 +122,27 @@ def _load_index(plan: BuildPlan, report: TaskReport, name: str) -> pa.Table:
     return table
 
 
-def _add_histograms(parts: list[PartReport]) -> dict[int, int]:
+def _add_histograms(parts: Sequence[PartReport | PartEntry]) -> dict[int, int]:
     total: Counter[int] = Counter()
     for part in parts:
         total.update(part.length_histogram)
     return dict(sorted(total.items()))
 
 
-def _manifest(plan: BuildPlan, parts: dict[Part, PartEntry], counts: Counter[str]) -> Manifest:
+def _manifest(plan: BuildPlan, parts: dict[Part, PartEntry], reports: list[TaskReport]) -> Manifest:
     tokenizer = plan.tokenizer
-    return Manifest(
+    base = plan.base.manifest if plan.base else None
+    counts: Counter[str] = Counter(base.counts if base else {})
+    samples = [Sample(**sample.model_dump()) for sample in base.dropped] if base else []
+    unknown = Counter(base.unknown_characters if base else {})
+    for report in reports:
+        counts.update(report.counts)
+        samples = list(first_samples([*samples, *report.samples]))
+        unknown.update(report.unknown_characters)
+    commonest = sorted(unknown.items(), key=lambda item: (-item[1], item[0]))[:MOST_UNKNOWN]
+    inputs = tuple(InputEntry(path=f.path, bytes=f.bytes, part=f.part) for f in plan.files)
+    generations = base.generations or (_first_generation(base),) if base else ()
+    manifest = Manifest(
         format=1,
         tokenizer=TokenizerEntry(
             sha256=tokenizer.sha256,
@@ -83,7 +155,18 @@ def _manifest(plan: BuildPlan, parts: dict[Part, PartEntry], counts: Counter[str
         max_length=plan.options.max_length,
         pairs=plan.options.pairs,
         options=shaping_options(plan.options),
-        inputs=tuple(InputEntry(path=f.path, bytes=f.bytes, part=f.part) for f in plan.files),
+        inputs=(*(base.inputs if base else ()), *inputs),
         counts=dict(sorted(counts.items())),
+        dropped=tuple(DroppedSample(**asdict(sample)) for sample in samples),
+        distinct_texts=_distinct(plan, reports).count(),
+        unknown_characters=dict(commonest),
+        generations=(*generations, Generation(inputs=len(inputs), shards=len(reports))),
         parts=parts,
     )
+    signs = warning_signs(plan, manifest, reports)
+    return manifest.model_copy(update={"warnings": tuple(signs)})
+
+
+def _first_generation(base: Manifest) -> Generation:
+    shards = max(len(part.shards) for part in base.parts.values())
+    return Generation(inputs=len(base.inputs), shards=shards)

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from preprocess.clean.near_duplicates import load_datasketch
+from preprocess.clean.rules import Rules
 from preprocess.encode.encoders import choose_encoder
 from preprocess.encode.protocol import EncoderSpec
 from preprocess.encode.segmenters import SegmenterSpec, parse_segmenter
@@ -15,13 +17,17 @@ from preprocess.errors import WholewordError
 from preprocess.format import Part, id_dtype
 from preprocess.options import BuildOptions
 from preprocess.read.sources import InputFile, Task, default_split_size, find_inputs, plan_tasks
+from preprocess.run.append import Base, appended_identity, open_base
+from preprocess.run.dedup import DedupSpec
+from preprocess.run.task_documents import ReadSpec
 from preprocess.run.tasks import WorkerSpec
+from preprocess.user_function import load_function, source_sha256
 from preprocess.write.manifest import SegmenterEntry
 
 
 @dataclass(frozen=True)
 class BuildPlan:
-    """What will be built from what, by which tasks."""
+    """What will be built from what, by which tasks; of a dataset that is added to, what is new."""
 
     options: BuildOptions
     tokenizer: LoadedTokenizer
@@ -32,11 +38,30 @@ class BuildPlan:
     encoder: str
     encoder_reason: str | None
     """Why the compiled encoder cannot be used, where it cannot."""
+    split_size: int
+    """Bytes of a task."""
+    base: Base | None = None
+    """The dataset that is added to."""
 
     @property
     def output(self) -> Path:
         """The dataset's folder."""
         return Path(self.options.output)
+
+    @property
+    def earlier(self) -> int:
+        """Tasks, and shards, that are there already."""
+        return self.base.shards if self.base else 0
+
+    @property
+    def total(self) -> int:
+        """Tasks, and shards, of the whole dataset."""
+        return self.earlier + len(self.tasks)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the first task goes on with the last one of the dataset that is added to."""
+        return bool(self.tasks and (self.tasks[0].begin or 0) % (1 << 32))
 
     @property
     def bytes(self) -> int:
@@ -51,49 +76,72 @@ def plan_build(options: BuildOptions) -> BuildPlan:
         WholewordError: an option or an input is unusable.
     """
     options.check()
+    if options.near_dedup is not None:
+        load_datasketch()
     files = [
         *find_inputs(options.inputs, "train"),
         *find_inputs(options.validation_inputs, "validation"),
         *find_inputs(options.test_inputs, "test"),
     ]
+    base = open_base(Path(options.output)) if options.append else None
     tokenizer = load_tokenizer_once(options.tokenizer)
     room = options.max_length - tokenizer.special.overhead(options.pairs)
     if room < 2:
         raise WholewordError(f"--max-length {options.max_length}: leaves no room for text")
     name = options.segmenter
-    if name == "auto":
+    if name == "auto" and base:
+        name = base.manifest.segmenter.name
+    elif name == "auto":
         name = "jieba" if has_han(tokenizer.json) else "none"
     segmenter = parse_segmenter(name, options.user_dicts, options.hmm)
     encoder, reason = choose_encoder(options.encoder, tokenizer.json, segmenter)
     if options.encoder == "compiled" and reason:
         raise WholewordError(f"--encoder compiled: {reason}; use --encoder auto or reference")
-    parts: list[Part] = ["train"]
-    if options.validation_inputs or options.validation_fraction > 0:
-        parts.append("validation")
-    if options.test_inputs:
-        parts.append("test")
+    parts = _parts(options)
     split_size = options.split_size or default_split_size(files)
+    if base:
+        tasks = base.tail.tasks(files, options.document_separator, base.shards)
+        split_size = base.tail.split_size
+        if parts != tuple(base.manifest.parts):
+            raise WholewordError(
+                f"--append: the dataset has the parts {', '.join(base.manifest.parts)}, and this "
+                f"command makes {', '.join(parts)}; name validation and test text as it was built"
+            )
+    else:
+        tasks = plan_tasks(files, options.document_separator, split_size)
     return BuildPlan(
         options=options,
         tokenizer=tokenizer,
         segmenter=segmenter,
         files=files,
-        tasks=plan_tasks(files, options.document_separator, split_size),
-        parts=tuple(parts),
+        tasks=tasks,
+        parts=parts,
         encoder=encoder,
         encoder_reason=reason,
+        split_size=split_size,
+        base=base,
     )
+
+
+def _parts(options: BuildOptions) -> tuple[Part, ...]:
+    parts: list[Part] = ["train"]
+    if options.validation_inputs or options.validation_fraction > 0:
+        parts.append("validation")
+    if options.test_inputs:
+        parts.append("test")
+    return tuple(parts)
 
 
 def identity(plan: BuildPlan) -> dict[str, Any]:
     """Everything that shapes the output; the files' times too, so that changed input is noticed."""
-    return {
+    own = {
         "options": shaping_options(plan.options),
         "tokenizer": plan.tokenizer.sha256,
         "segmenter": segmenter_entry(plan.segmenter).model_dump(),
         "inputs": [asdict(file) for file in plan.files],
         "split sizes": [task.bytes for task in plan.tasks],
     }
+    return appended_identity(plan.base, own) if plan.base else own
 
 
 def shaping_options(options: BuildOptions) -> dict[str, Any]:
@@ -106,7 +154,19 @@ def shaping_options(options: BuildOptions) -> dict[str, Any]:
         "text_field": options.text_field,
         "validation_fraction": _validation_fraction(options),
         "split_size": options.split_size,
+        **_cleaning_options(options),
     }
+
+
+def _cleaning_options(options: BuildOptions) -> dict[str, Any]:
+    """Those that are given: manifests without any are those of older versions."""
+    given: dict[str, Any] = {} if options.dedup == "none" else {"dedup": options.dedup}
+    for name in ("near_dedup", "min_chars", "max_chars", "filter"):
+        if (value := getattr(options, name)) is not None:
+            given[name] = value
+    if options.filter:
+        given["filter_sha256"] = source_sha256(load_function("--filter", options.filter))
+    return given
 
 
 def _validation_fraction(options: BuildOptions) -> float:
@@ -123,11 +183,24 @@ def worker_spec(plan: BuildPlan) -> WorkerSpec:
         id_dtype=id_dtype(plan.tokenizer.vocab_size).name,
         unk_id=plan.tokenizer.special.unk_id,
         parts=plan.parts,
-        tasks=len(plan.tasks),
+        tasks=plan.total,
         max_tokens=options.max_length - plan.tokenizer.special.overhead(options.pairs),
+        reading=read_spec(plan),
+        dedup=DedupSpec(options.dedup == "documents", options.near_dedup),
+        validation_fraction=_validation_fraction(options),
+        copies=plan.base.tail.copies if plan.base and plan.goes_on else {},
+        first_task=plan.earlier,
+    )
+
+
+def read_spec(plan: BuildPlan) -> ReadSpec:
+    """How a plan's input becomes documents."""
+    options = plan.options
+    return ReadSpec(
         document_separator=options.document_separator,
         text_field=options.text_field,
-        validation_fraction=_validation_fraction(options),
+        rules=Rules(options.filter, options.min_chars, options.max_chars),
+        slow=plan.encoder != "compiled" or bool(options.filter) or options.near_dedup is not None,
     )
 
 

@@ -18,10 +18,12 @@ import pyarrow as pa
 import xxhash
 from pydantic import BaseModel, ConfigDict
 
+from preprocess.clean.samples import Sample
 from preprocess.errors import WholewordError
 from preprocess.files import first_step, write_json
 from preprocess.format import PARTS
-from preprocess.write.manifest import FILE
+from preprocess.run.differences import all_inputs, differences
+from preprocess.write.manifest import FILE, read_manifest
 from preprocess.write.shards import seal, unseal, write_index
 
 STATE = ".build"
@@ -54,6 +56,20 @@ class TaskReport(BaseModel):
     counts: dict[str, int]
     indexes: dict[str, str] = {}
     """xxh3-128 of the file with each part's rows of the index."""
+    documents: int = 0
+    """Documents that were read, those that were left out included."""
+    samples: list[Sample] = []
+    """Some of what was left out, by every reason."""
+    distinct: list[int] = []
+    """The smallest hashes of its documents (`DistinctTexts`)."""
+    unknown_characters: dict[str, int] = {}
+    """How often characters that the tokenizer lacks stood in a sample."""
+    not_utf8: dict[str, tuple[int, int]] = {}
+    """By file, its documents and those that are not valid UTF-8, where there are any."""
+    has_dictionary_words: bool = False
+    """Whether a word of the user dictionaries occurs."""
+    copies: dict[int, int] = {}
+    """Of the last task: copies of each text that is held out, by hash, for more text later."""
 
     def save(self, output: Path, indexes: dict[str, pa.Table]) -> None:
         """Write the index tables, then the report."""
@@ -138,17 +154,45 @@ def is_finished(output: Path, identity: dict[str, Any]) -> bool:
         raise WholewordError(
             f"{output}: holds something that is not a build of shards; name another --output"
         )
-    found, wanted = _read_plan(output), json.loads(json.dumps(identity))
-    if found != wanted and (_holds_work(output) or _foreign_files(output)):
-        changed = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
+    found, wanted = read_plan(output), json.loads(json.dumps(identity))
+    manifest = output / FILE
+    additions = len(wanted.get("appended", []))
+    if found == wanted:  # of an addition that was not finished, the manifest does not speak yet
+        return manifest.exists() and (not additions or _generations(output) > additions)
+    if manifest.exists() and {**found, "appended": []} == {**wanted, "appended": []}:
+        if not additions:
+            return True  # and more was added since
+        if not any((output / STATE).glob("task-*.json")):
+            return False
         raise WholewordError(
-            f"{output}: holds shards built with other {', '.join(changed)}; name another --output, "
-            "or rebuild it with --overwrite"
+            f"{output}: other inputs are being added here ({_last_input(found)} ...); first run "
+            "that command again until it is done"
         )
-    return (output / FILE).exists()
+    if _holds_work(output) or _foreign_files(output):
+        raise _refusal(output, found, wanted)
+    return manifest.exists()
 
 
-def _read_plan(output: Path) -> dict[str, Any]:
+def _generations(output: Path) -> int:
+    return len(read_manifest(output).generations)
+
+
+def _last_input(plan: dict[str, Any]) -> str:
+    return str(all_inputs(plan)[-1]["path"])
+
+
+def _refusal(output: Path, found: dict[str, Any], wanted: dict[str, Any]) -> WholewordError:
+    remedy = "name another --output, or rebuild it with --overwrite"
+    before, now = all_inputs(found), all_inputs(wanted)
+    if len(before) < len(now) and before == now[: len(before)] and (output / FILE).exists():
+        remedy = f"to add files to it, name them alone, with --append; else {remedy}"
+    return WholewordError(
+        f"{output}: holds another build ({'; '.join(differences(found, wanted))}); {remedy}"
+    )
+
+
+def read_plan(output: Path) -> dict[str, Any]:
+    """How the build in a folder was planned (`identity`)."""
     path = output / STATE / "plan.json"
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
@@ -206,20 +250,30 @@ def _foreign_files(output: Path) -> set[str]:
     return foreign
 
 
+def is_planned(output: Path, identity: dict[str, Any]) -> bool:
+    """Whether the folder's last command was to build the same."""
+    path = output / STATE / "plan.json"
+    return path.exists() and read_plan(output) == json.loads(json.dumps(identity))
+
+
 def write_plan(output: Path, identity: dict[str, Any]) -> None:
     """Record what is being built, so that another build into this folder is refused.
 
-    What a build of another plan left is removed: `is_finished` accepts only one without work.
+    What a build of another plan left is removed: `is_finished` accepts only one without work. What
+    belongs to a dataset that is added to stays.
     """
-    if (output / STATE / "plan.json").exists() and _read_plan(output) != json.loads(
-        json.dumps(identity)
-    ):
+    path = output / STATE / "plan.json"
+    if path.exists() and not is_planned(output, identity) and not identity.get("appended"):
         _remove_files(output)
-    write_json(output / STATE / "plan.json", identity)
+    write_json(path, identity)
 
 
 def clear(output: Path, keep: tuple[str, ...]) -> None:
-    """Remove the state's files except those to keep."""
+    """Remove the state's files and folders except those to keep."""
     for path in (output / STATE).iterdir():
-        if path.name not in keep:
+        if path.name in keep:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
             path.unlink()

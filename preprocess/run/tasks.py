@@ -3,18 +3,28 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from preprocess.clean.distinct import DistinctTexts
+from preprocess.clean.holdout import Holdout
+from preprocess.clean.rules import Kept
+from preprocess.clean.samples import Sample, first_samples
 from preprocess.encode.audit import Auditor
+from preprocess.encode.dictionary import DictionaryWords
 from preprocess.encode.encoders import make_encoder
 from preprocess.encode.protocol import EncodedDocuments, EncoderSpec
-from preprocess.read.documents import DocumentBatch, read_documents
+from preprocess.encode.unknown import UnknownCharacters
+from preprocess.read.buffers import text_buffers
+from preprocess.read.documents import DocumentBatch
 from preprocess.read.sources import Task
+from preprocess.run.dedup import Copies, DedupSpec
+from preprocess.run.events import TaskProgress
 from preprocess.run.state import PartReport, TaskReport, writing
+from preprocess.run.task_documents import ReadSpec, TaskDocuments
 from preprocess.write.rows import cut_rows, gather_rows
 from preprocess.write.shards import Rows, ShardWriter, shard_name, shard_schema
 from preprocess.write.xxh3 import hash_documents
@@ -36,25 +46,13 @@ class WorkerSpec:
     """Number of tasks of the whole build: it is in the shards' names."""
     max_tokens: int
     """Tokens of the longest row, special tokens not counted."""
-    document_separator: str
-    text_field: str
+    reading: ReadSpec
+    dedup: DedupSpec
     validation_fraction: float
-
-
-@dataclass(frozen=True)
-class TaskProgress:
-    """Work done since the last event."""
-
-    bytes: int
-    tokens: int
-    audit: dict[str, int] = field(default_factory=dict)
-    """Documents that the audit compared or skipped; not in the report, for it must not shape the
-    output."""
-    path: str = ""
-    """The file that was read."""
-    documents: int = 0
-    invalid: int = 0
-    """Documents that are not valid UTF-8."""
+    copies: dict[int, int]
+    """How many copies of held-out texts the beginning of the first task has (`Holdout`)."""
+    first_task: int
+    """The first task of this build; others before it were built earlier."""
 
 
 class TaskRun:
@@ -62,8 +60,11 @@ class TaskRun:
 
     def __init__(self, spec: WorkerSpec) -> None:
         self._spec = spec
+        self._documents = TaskDocuments(spec.reading)
         self._encoder = make_encoder(spec.encoder)
         self._auditor = Auditor(spec.encoder, spec.audit)
+        self._dictionary = DictionaryWords(spec.encoder.segmenter.user_dicts)
+        self._unknown = UnknownCharacters(spec.encoder.tokenizer_json, spec.unk_id)
 
     def __call__(self, task: Task) -> Iterator[TaskProgress | TaskReport]:
         """Write the task's shards; yields progress, then the report."""
@@ -73,33 +74,59 @@ class TaskRun:
     def _run(self, task: Task) -> Iterator[TaskProgress | TaskReport]:
         spec = self._spec
         counts: Counter[str] = Counter()
-        documents = 0
+        samples: list[Sample] = []
+        distinct = DistinctTexts()
+        holdout = Holdout(
+            spec.validation_fraction if task.part == "train" else 0,
+            spec.copies if task.number == spec.first_task else {},
+        )
+        copies = Copies(Path(spec.output), spec.dedup, task)
+        files: dict[str, tuple[int, int]] = {}
+        self._unknown.begin_task()
+        self._dictionary.begin_task()
+        read = encoded_before = 0
         with ExitStack() as stack:
             writers = {
                 part: stack.enter_context(_PartWriter(spec, task.number, part))
                 for part in spec.parts
             }
-            for split in task.splits:
-                for batch in read_documents(split, spec.document_separator, spec.text_field):
-                    counts.update(batch.counts)
-                    encoded = self._encode(batch)
-                    counts.update(encoded.counts)
-                    audit = self._auditor.check(batch, encoded, documents)
-                    first = (task.number << 32) + documents
-                    counts["words_cut"] += _write(spec, task, batch, encoded, first, writers)
-                    documents += len(batch.documents)
-                    yield TaskProgress(
-                        batch.bytes_read,
-                        len(encoded.ids),
-                        audit,
-                        batch.path,
-                        len(batch.documents),
-                        batch.invalid,
-                    )
+            for kept in self._documents(task):
+                kept = copies.leave_out(kept)
+                hashes = hash_documents(*text_buffers(kept.batch.documents))
+                distinct.add(hashes)
+                kept, held = holdout(kept, hashes)
+                batch = kept.batch
+                encoded = self._encode(batch)
+                self._unknown.add(batch.documents, encoded)
+                self._dictionary.add(batch.documents)
+                all_before, invalid_before = files.get(batch.path, (0, 0))
+                files[batch.path] = (all_before + kept.read, invalid_before + batch.invalid)
+                audit = self._auditor.check(batch, encoded, encoded_before)
+                counts.update(batch.counts)
+                counts.update(encoded.counts)
+                counts["words_cut"] += _write(spec, task, kept, held, encoded, writers)
+                samples = list(first_samples([*samples, *kept.samples]))
+                read += kept.read
+                encoded_before += len(batch.documents)
+                yield TaskProgress(
+                    batch.bytes_read,
+                    len(encoded.ids),
+                    audit,
+                    batch.path,
+                    kept.read,
+                    batch.invalid,
+                )
         report = TaskReport(
             number=task.number,
             parts={part: writer.report for part, writer in writers.items()},
             counts=dict(+counts),
+            documents=read,
+            samples=samples,
+            distinct=distinct.smallest,
+            unknown_characters=self._unknown.commonest,
+            not_utf8={path: counted for path, counted in files.items() if counted[1]},
+            has_dictionary_words=self._dictionary.occur,
+            copies=holdout.copies if task.number == spec.tasks - 1 else {},
         )
         report.save(
             Path(spec.output), {part: writer.shard.index for part, writer in writers.items()}
@@ -152,9 +179,9 @@ class _PartWriter:
 def _write(
     spec: WorkerSpec,
     task: Task,
-    batch: DocumentBatch,
+    kept: Kept,
+    held: np.ndarray,
     encoded: EncodedDocuments,
-    first_document: int,
     writers: dict[str, _PartWriter],
 ) -> int:
     """Cut rows and hand each to its part; returns the number of words that were cut."""
@@ -162,27 +189,14 @@ def _write(
     offsets, documents, words_cut = cut_rows(
         word_starts, encoded.sentence_starts, encoded.offsets, spec.max_tokens
     )
-    rows = Rows(
-        encoded.ids, word_starts, encoded.sentence_starts, offsets, documents + first_document
-    )
-    if task.part != "train" or spec.validation_fraction == 0:
-        writers[task.part].write(rows)
-        return words_cut
-    held_out = _held_out(batch, spec.validation_fraction)[documents]
+    rows = Rows(encoded.ids, word_starts, encoded.sentence_starts, offsets, kept.numbers[documents])
+    held_out = held[documents]
     if not held_out.any():
-        writers["train"].write(rows)
+        writers[task.part].write(rows)
     else:
         writers["train"].write(_choose(rows, np.flatnonzero(~held_out)))
         writers["validation"].write(_choose(rows, np.flatnonzero(held_out)))
     return words_cut
-
-
-def _held_out(batch: DocumentBatch, fraction: float) -> np.ndarray:
-    """Bool `[documents]`: whether xxh3-64 of the text falls into the lowest `fraction`."""
-    _, offsets, text = batch.documents.buffers()
-    data = np.frombuffer(text, np.uint8) if text else np.zeros(1, np.uint8)
-    hashes = hash_documents(data, np.frombuffer(offsets, np.int64))
-    return hashes < np.uint64(int(fraction * 2**64))
 
 
 def _choose(rows: Rows, chosen: np.ndarray) -> Rows:

@@ -120,6 +120,26 @@ class PartEntry(_Entry):
         return self
 
 
+class Generation(_Entry):
+    """What one command added: the first made the dataset, others appended to it."""
+
+    inputs: Count
+    """Files, in the order of `inputs`."""
+    shards: Count
+    """Shards of each part, in their order."""
+
+
+class DroppedSample(_Entry):
+    """The beginning of a document that was left out, and where it stood."""
+
+    reason: str
+    """A key of `counts`."""
+    path: str
+    position: Count
+    """Where it begins in the (uncompressed) file, in bytes."""
+    text: str
+
+
 class Manifest(_Entry):
     """All of `manifest.json`."""
 
@@ -135,6 +155,16 @@ class Manifest(_Entry):
     inputs: tuple[InputEntry, ...]
     counts: dict[str, Count]
     """What was dropped or repaired, by reason."""
+    dropped: tuple[DroppedSample, ...] = ()
+    """Samples of what was left out."""
+    distinct_texts: Count | None = None
+    """Different documents among those that stayed, about."""
+    unknown_characters: dict[str, Count] = {}
+    """How often characters that the tokenizer lacks stood in a sample of the text."""
+    warnings: tuple[str, ...] = ()
+    """What about this dataset may not be intended."""
+    generations: tuple[Generation, ...] = ()
+    """Commands that added to the dataset; none in a manifest of an older version."""
     parts: dict[Part, PartEntry]
 
     @model_validator(mode="after")

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from preprocess.files import publish, written
+from preprocess.files import publish, write_bytes
 from preprocess.format import BATCH_ROWS
 
 _SEAL = "xxh3_128"
@@ -249,13 +249,21 @@ def scan_shard(data: pa.Buffer, number: int) -> Iterator[tuple[dict[str, object]
         )
 
 
+def index_bytes(tables: list[pa.Table]) -> bytes:
+    """The content of `index.arrow` from the shards' tables, in order."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, INDEX_SCHEMA) as writer:
+        for table in tables:
+            writer.write_table(table)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
 def write_index(path: Path, tables: list[pa.Table]) -> str:
     """Write `index.arrow` from the shards' tables, in order; returns its xxh3-128."""
-    with written(path) as temporary:
-        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, INDEX_SCHEMA) as writer:
-            for table in tables:
-                writer.write_table(table)
-        return xxhash.xxh3_128_hexdigest(temporary.read_bytes())
+    content = index_bytes(tables)
+    write_bytes(path, content)
+    return xxhash.xxh3_128_hexdigest(content)
 
 
 def read_index(path: Path) -> ShardIndex:

@@ -159,7 +159,9 @@ def test_shards_of_other_options_are_refused_and_overwritten(tmp_path: Path, tex
     assert invoke(*arguments).status == 0
     assert "already built" in invoke(*arguments).output
     other = [*arguments, "--max-length", "32"]
-    invoke(*other).assert_one_line(f"{tmp_path}/out: holds shards built with other options")
+    invoke(*other).assert_one_line(
+        f"{tmp_path}/out: holds another build (--max-length 64 (now 32)); name another --output"
+    )
     assert read_manifest(tmp_path / "out").max_length == 64
     assert invoke(*other, "--overwrite").status == 0
     assert read_manifest(tmp_path / "out").max_length == 32

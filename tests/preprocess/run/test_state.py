@@ -1,6 +1,7 @@
 """Whose folder it is: a finished build, another build, something else, a build at work."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -29,18 +30,19 @@ def test_a_finished_build_is_recognised(built: Built, corpus: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"max_length": 65}, "other options"),
-        ({"segmenter": "none"}, "other segmenter"),
-        ({"hmm": False}, "other segmenter"),
-        ({"split_size": 9000}, "other options, split sizes"),
-        ({"validation_fraction": 0.3}, "other options"),
+        ({"max_length": 65}, "--max-length 64 (now 65)"),
+        ({"segmenter": "none"}, "--segmenter jieba (now none)"),
+        ({"hmm": False}, "--hmm"),
+        ({"split_size": 9000}, "--split-size 8192 (now 9000)"),
+        ({"validation_fraction": 0.3}, "--validation-fraction 0.2 (now 0.3)"),
+        ({"min_chars": 3}, "--min-chars not given (now 3)"),
     ],
 )
 def test_other_options_are_refused(
     built: Built, corpus: Path, changes: dict[str, object], named: str
 ) -> None:
     plan = plan_build(support.options(built[0], corpus, **changes))
-    with pytest.raises(WholewordError, match=f"built with {named}; name another --output"):
+    with pytest.raises(WholewordError, match=re.escape(f"build ({named}); name another --output")):
         state.is_finished(plan.output, identity(plan))
 
 
@@ -50,8 +52,27 @@ def test_changed_inputs_are_refused(tmp_path: Path) -> None:
     support.build(output, tmp_path / "in.txt")
     os.utime(tmp_path / "in.txt", ns=(1, 1))
     plan = plan_build(support.options(output, tmp_path / "in.txt"))
-    with pytest.raises(WholewordError, match="built with other inputs"):
+    with pytest.raises(WholewordError, match=r"another build .other content of .*in\.txt."):
         state.is_finished(plan.output, identity(plan))
+
+
+def test_what_differs_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one\n")
+    (tmp_path / "b.txt").write_text("two\n")
+    (tmp_path / "words.txt").write_text("天下大势 9\n", encoding="utf-8")
+    own = {"segmenter": "jieba", "user_dicts": (str(tmp_path / "words.txt"),)}
+    support.build(tmp_path / "out", tmp_path / "a.txt", **own)
+    (tmp_path / "words.txt").write_text("分久必合 9\n", encoding="utf-8")
+    for inputs, changes, what in (
+        (["a.txt"], own, "(another user dictionary); name another --output"),
+        (["a.txt"], {}, "(another user dictionary)"),
+        (["a.txt", "b.txt"], {}, f"without {tmp_path}/b.txt); to add files to it, name them alone"),
+        (["b.txt"], {}, f"without {tmp_path}/b.txt; with {tmp_path}/a.txt); name another"),
+    ):
+        paths = (tmp_path / name for name in inputs)
+        plan = plan_build(support.options(tmp_path / "out", *paths, **changes))
+        with pytest.raises(WholewordError, match=re.escape(what)):
+            state.is_finished(plan.output, identity(plan))
 
 
 def test_another_folders_content_is_never_touched(tmp_path: Path) -> None:

@@ -1,0 +1,49 @@
+"""Samples of what was left out, so that people can see whether a rule does what they meant."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from preprocess.read.documents import DocumentBatch
+
+MOST = 5
+"""Samples of each reason: the first in the order of the input."""
+CHARACTERS = 80
+"""How much of a document is shown."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The beginning of a document that was left out, and where it stood."""
+
+    reason: str
+    path: str
+    position: int
+    """Where it begins in the (uncompressed) file, in bytes."""
+    text: str
+
+
+def take_samples(reason: str, batch: DocumentBatch, places: np.ndarray) -> list[Sample]:
+    """The first documents of a batch at some places."""
+    return [
+        Sample(
+            reason,
+            batch.path,
+            int(batch.positions[place]),
+            batch.documents[int(place)].as_py()[:CHARACTERS],
+        )
+        for place in places[:MOST]
+    ]
+
+
+def first_samples(samples: Iterable[Sample]) -> tuple[Sample, ...]:
+    """At most `MOST` of each reason, in the order given."""
+    taken: Counter[str] = Counter()
+    chosen = []
+    for sample in samples:
+        taken[sample.reason] += 1
+        if taken[sample.reason] <= MOST:
+            chosen.append(sample)
+    return tuple(chosen)

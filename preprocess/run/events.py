@@ -1,0 +1,28 @@
+"""What a build reports while it runs."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Pass:
+    """The beginning of a walk over the input."""
+
+    name: str
+    bytes: int
+    """What it will read."""
+
+
+@dataclass(frozen=True)
+class TaskProgress:
+    """Work done since the last event."""
+
+    bytes: int
+    tokens: int
+    audit: dict[str, int] = field(default_factory=dict)
+    """Documents that the audit compared or skipped; not in the report, for it must not shape the
+    output."""
+    path: str = ""
+    """The file that was read."""
+    documents: int = 0
+    invalid: int = 0
+    """Documents that are not valid UTF-8."""

@@ -1,0 +1,74 @@
+"""The documents of a task, read and cleaned: what the search for copies and the build both see."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from preprocess.clean.rules import Cleaner, Kept, Rules
+from preprocess.read.buffers import text_buffers
+from preprocess.read.documents import DocumentBatch, read_documents
+from preprocess.read.sources import Task
+
+PIECE_BYTES = 128 << 10
+"""What slow work takes at a time, so that progress is seen."""
+
+
+@dataclass(frozen=True)
+class ReadSpec:
+    """How input becomes documents, as plain data that is sent to workers."""
+
+    document_separator: str
+    text_field: str
+    rules: Rules
+    slow: bool
+    """Whether what is done with documents takes long: then they come in smaller batches."""
+
+
+class TaskDocuments:
+    """Reads and cleans tasks; created once per worker, because it loads the user's function."""
+
+    def __init__(self, spec: ReadSpec) -> None:
+        """Load what the rules name.
+
+        Raises:
+            WholewordError: it cannot be loaded.
+        """
+        self._spec = spec
+        self._clean = Cleaner(spec.rules)
+
+    def __call__(self, task: Task) -> Iterator[Kept]:
+        """What cleaning leaves of the task's documents, in order; numbers are those of the dataset.
+
+        Raises:
+            WholewordError: the input cannot be read, or the user's function failed.
+        """
+        spec, number = self._spec, task.first_document
+        for split in task.splits:
+            for batch in read_documents(split, spec.document_separator, spec.text_field):
+                for piece in _in_pieces(batch) if spec.slow else (batch,):
+                    yield self._clean(piece, number)
+                    number += len(piece.documents)
+
+
+def _in_pieces(batch: DocumentBatch) -> Iterator[DocumentBatch]:
+    """Consecutive documents of about `PIECE_BYTES`; the counts go with the first."""
+    if len(batch.documents) < 2:
+        yield batch
+        return
+    _, offsets = text_buffers(batch.documents)
+    marks = np.arange(offsets[0] + PIECE_BYTES, offsets[-1], PIECE_BYTES)
+    cuts = np.unique([0, *np.searchsorted(offsets, marks), len(batch.documents)]).tolist()
+    size, left = int(offsets[-1] - offsets[0]), batch.bytes_read
+    for begin, end in pairwise(cuts):
+        share = batch.bytes_read * int(offsets[end] - offsets[begin]) // size
+        left -= share
+        yield replace(
+            batch,
+            documents=batch.documents.slice(begin, end - begin),
+            positions=batch.positions[begin:end],
+            bytes_read=share if end < len(batch.documents) else share + left,
+            counts={} if begin else batch.counts,
+            invalid=0 if begin else batch.invalid,
+        )
