@@ -2,32 +2,29 @@
 
 import json
 import os
-import shlex
 import time
-from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.markup import escape
 
 from preprocess import kernels
 from preprocess.console import console, warn
-from preprocess.describe import summary, summary_table
+from preprocess.describe import dropped_table, summary, summary_table
 from preprocess.errors import WholewordError
 from preprocess.options import BuildOptions
+from preprocess.progress import show_build
 from preprocess.read.sources import tokenizer_files
 from preprocess.run import state
-from preprocess.run.build import run_build
-from preprocess.run.events import Pass
 from preprocess.run.plan import BuildPlan, identity, plan_build
 from preprocess.verify import reindex, verify_dataset
 from preprocess.vocabulary import train_vocabulary
+from preprocess.word_preview import cut_text, show_cut
 from preprocess.write.manifest import Manifest, read_manifest
 
 SAMPLE = "samples/zh"
-NOT_UTF8 = 0.1
-"""Share of invalid documents above which a file is hardly UTF-8 with a few damaged characters."""
 _MAX_DIGITS = 18
 SAMPLE_TOKENIZER = "samples/tokenizer"
 PROCESSORS = (
@@ -48,7 +45,18 @@ Inputs = Annotated[
         "--input", "-i", help="File, glob or folder of .txt or .jsonl (also .gz, .zst); repeatable."
     ),
 ]
-Data = Annotated[Path, typer.Option("--data", help="Folder that build-shards wrote.")]
+Data = Annotated[Path | None, typer.Option("--data", help="The same.", hidden=True)]
+Folder = Annotated[Path | None, typer.Argument(help="Folder that build-shards wrote.")]
+Tokenizer = Annotated[str, typer.Option(help="Hub id or folder, as for AutoTokenizer.")]
+Segmenter = Annotated[
+    str,
+    typer.Option(
+        help="Who decides where words begin: auto, jieba, whitespace, none, or "
+        "package.module:function. auto is jieba for Chinese that the vocabulary can spell."
+    ),
+]
+UserDicts = Annotated[list[str], typer.Option(help="User dictionary of jieba; repeatable.")]
+Hmm = Annotated[bool, typer.Option(help="Let jieba guess words it does not know.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
@@ -58,20 +66,10 @@ def build_shards(
     output: Annotated[
         str, typer.Option("--output", "-o", help="Folder of the dataset.")
     ] = "shards",
-    tokenizer: Annotated[
-        str, typer.Option(help="Hub id or folder, as for AutoTokenizer.")
-    ] = SAMPLE_TOKENIZER,
-    segmenter: Annotated[
-        str,
-        typer.Option(
-            help="Who decides where words begin: auto, jieba, whitespace, none, or "
-            "package.module:function. auto is jieba where the vocabulary holds Han characters."
-        ),
-    ] = "auto",
-    user_dict: Annotated[
-        list[str], typer.Option(help="User dictionary of jieba; repeatable.")
-    ] = [],  # noqa: B006
-    hmm: Annotated[bool, typer.Option(help="Let jieba guess words it does not know.")] = True,
+    tokenizer: Tokenizer = SAMPLE_TOKENIZER,
+    segmenter: Segmenter = "auto",
+    user_dict: UserDicts = [],  # noqa: B006
+    hmm: Hmm = True,
     max_length: Annotated[int, typer.Option(help="Tokens a row, special tokens included.")] = 512,
     pairs: Annotated[bool, typer.Option(help="Leave room for a pair's special tokens.")] = False,
     document_separator: Annotated[
@@ -159,12 +157,14 @@ def build_shards(
 
 @app.command()
 def verify(
-    data: Data = Path("shards"),
+    folder: Folder = None,
+    data: Data = None,
     reindex_first: Annotated[
         bool, typer.Option("--reindex", help="Make every index.arrow again from the shards.")
     ] = False,
 ) -> None:
     """Check the shards against the manifest; exit 1 at the first that is wrong."""
+    data = _one_folder(folder, data)
     if reindex_first:
         reindex(data)
         console.print("index written")
@@ -177,9 +177,38 @@ def verify(
 
 
 @app.command()
-def describe(data: Data = Path("shards"), as_json: Json = False) -> None:
-    """Show what a dataset holds."""
-    _report(read_manifest(data), data, "", as_json)
+def describe(
+    folder: Folder = None,
+    data: Data = None,
+    dropped: Annotated[
+        bool, typer.Option("--dropped", help="Show samples of what was left out, by reason.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what a dataset holds, what was left out, and what looks wrong."""
+    data = _one_folder(folder, data)
+    manifest = read_manifest(data)
+    if dropped and not as_json:
+        console.print(dropped_table(manifest))
+    else:
+        _report(manifest, data, "", as_json)
+
+
+@app.command()
+def preview(
+    text: Annotated[str, typer.Option(help="A sentence.")],
+    tokenizer: Tokenizer = SAMPLE_TOKENIZER,
+    segmenter: Segmenter = "auto",
+    user_dict: UserDicts = [],  # noqa: B006
+    hmm: Hmm = True,
+    as_json: Json = False,
+) -> None:
+    """Show how a sentence is cut into words and tokens, without a build."""
+    cut = cut_text(text, tokenizer, segmenter, tuple(user_dict), hmm)
+    if as_json:
+        print(json.dumps(asdict(cut), ensure_ascii=False))
+    else:
+        show_cut(cut)
 
 
 @app.command("train-vocab")
@@ -208,6 +237,13 @@ def train_vocab(
     console.print(f"next: [bold]python -m preprocess build-shards --tokenizer {output}[/]")
 
 
+def _one_folder(folder: Path | None, data: Path | None) -> Path:
+    """The folder that is named, as an argument or with --data."""
+    if folder and data and folder != data:
+        raise WholewordError(f"{folder} and --data {data}: name one folder")
+    return folder or data or Path("shards")
+
+
 def _build(options: BuildOptions, overwrite: bool, as_json: bool) -> None:
     """Plan and run a build, and say what it made."""
     if overwrite and options.append:
@@ -223,11 +259,10 @@ def _build(options: BuildOptions, overwrite: bool, as_json: bool) -> None:
     if not as_json:
         _announce(plan)
     begin = time.perf_counter()
-    manifest, audit_counts, encodings = _run(plan, quiet=as_json)
+    manifest, audit_counts = show_build(plan, quiet=as_json)
     seconds = time.perf_counter() - begin
     rate = plan.bytes / 1e6 / seconds
-    _report(manifest, plan.output, f"built in {seconds:.1f} s, {rate:.1f} MB/s", as_json)
-    _warn_of_encodings(encodings)
+    _report(manifest, plan.output, f"built in {seconds:.1f} s, {rate:.2g} MB/s", as_json)
     if not as_json:
         for what, count in audit_counts.items():
             console.print(f"{what.replace('_', ' ')}: {count:,}")
@@ -259,49 +294,16 @@ def _parse_size(text: str) -> int | None:
 
 def _announce(plan: BuildPlan) -> None:
     segmenter = plan.segmenter.function or plan.segmenter.kind
-    chosen = " (chosen from the vocabulary)" if plan.options.segmenter == "auto" else ""
+    chosen = f" ({plan.segmenter_reason})" if plan.segmenter_reason else ""
     workers = min(plan.options.workers, len(plan.tasks))
     console.print(
         f"input: {plan.bytes / 1e6:.1f} MB; files: {len(plan.files)}; tasks: {len(plan.tasks)}; "
         f"workers: {workers}; words: [bold]{segmenter}[/]{chosen}; encoder: [bold]{plan.encoder}[/]"
     )
-    if not kernels.are_compiled():
-        console.print("the first build compiles its kernels, which takes half a minute, once")
+    if not kernels.count_compiled():
+        console.print("the first build compiles its kernels, once; it counts them as it goes")
     if plan.encoder_reason:
         console.print(f"[yellow]the compiled encoder cannot be used: {plan.encoder_reason}[/]")
-
-
-def _run(plan: BuildPlan, quiet: bool) -> tuple[Manifest, Counter[str], dict[str, list[int]]]:
-    """Build; the manifest, the audit's counts, and by file its documents, all and not UTF-8."""
-    audit: Counter[str] = Counter()
-    encodings: dict[str, list[int]] = {}
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%  {task.fields[rate]}"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=quiet,
-    )
-    with bar:
-        shown = bar.add_task("building", total=plan.bytes, rate="")
-        begin = time.perf_counter()
-        done = tokens = 0
-        for event in run_build(plan):
-            if isinstance(event, Manifest):
-                return event, audit, encodings
-            if isinstance(event, Pass):
-                continue
-            done += event.bytes
-            tokens += event.tokens
-            audit.update(event.audit)
-            seen = encodings.setdefault(event.path, [0, 0])
-            seen[0] += event.documents
-            seen[1] += event.invalid
-            seconds = time.perf_counter() - begin
-            rate = f"{done / 1e6 / seconds:.1f} MB/s  {tokens / 1e6 / seconds:.2f} Mtokens/s"
-            bar.update(shown, completed=done, rate=rate)
-    raise AssertionError("a build ends with a manifest")
 
 
 def _warn_of_tokenizers(patterns: tuple[str, ...]) -> None:
@@ -309,23 +311,13 @@ def _warn_of_tokenizers(patterns: tuple[str, ...]) -> None:
         warn(f"{path}: left out as a tokenizer's vocabulary; if it is text, name it with --input")
 
 
-def _warn_of_encodings(encodings: dict[str, list[int]]) -> None:
-    """Name the files that are hardly UTF-8: otherwise GBK text shows only as odd counts."""
-    for path, (documents, invalid) in sorted(encodings.items()):
-        if invalid > NOT_UTF8 * documents:
-            warn(
-                f"{path}: {invalid / documents:.0%} of its documents are not UTF-8, and what was "
-                "replaced in them is lost; if it is in another encoding, convert it, for example "
-                f"with `iconv -f GB18030 -t UTF-8 {shlex.quote(path)} > utf8.txt`, and build again "
-                "with --overwrite"
-            )
-
-
 def _report(manifest: Manifest, folder: Path, title: str, as_json: bool) -> None:
     if as_json:
         print(json.dumps(summary(manifest, folder), ensure_ascii=False))
         return
     console.print(summary_table(manifest, f"{folder}  {title}"))
+    for warning in manifest.warnings:
+        console.print(f"[yellow]{escape(warning.sign)}:[/] {escape(warning.text)}")
     slow = [entry.path for entry in manifest.inputs if entry.path.endswith((".gz", ".zst"))]
     if slow and len(manifest.inputs) == len(slow) == 1:
         console.print(

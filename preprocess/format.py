@@ -8,6 +8,8 @@ Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 MAX_LENGTH = 65_535
 """Longest row, so that lengths are uint16."""
+HISTOGRAM_BINS = 16
+"""Classes of row lengths that the manifest counts."""
 BATCH_ROWS = 4096
 """Rows in every record batch but a shard's last."""
 

@@ -72,6 +72,6 @@ def kernel(function: Function) -> Function:
     return cast(Function, numba.njit(cache=True, nogil=True)(function))
 
 
-def are_compiled() -> bool:
-    """Whether kernels of these sources have been compiled before, which takes half a minute."""
-    return any(Path(os.environ["NUMBA_CACHE_DIR"]).rglob("*.nbc"))
+def count_compiled() -> int:
+    """How many kernels of these sources are compiled on disk, by any process."""
+    return sum(1 for _ in Path(os.environ["NUMBA_CACHE_DIR"]).rglob("*.nbc"))

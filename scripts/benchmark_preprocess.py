@@ -30,6 +30,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 import pyarrow as pa  # noqa: E402
 
+from preprocess.encode.auto_segmenter import choose_segmenter  # noqa: E402
 from preprocess.encode.compiled.encoder import CompiledEncoder, unsupported_reason  # noqa: E402
 from preprocess.encode.compiled.jieba import JiebaTables, mark_words, score_window  # noqa: E402
 from preprocess.encode.compiled.jieba_tables import load_jieba  # noqa: E402
@@ -37,7 +38,7 @@ from preprocess.encode.compiled.utf8 import decode  # noqa: E402
 from preprocess.encode.protocol import EncodedDocuments  # noqa: E402
 from preprocess.encode.reference import ReferenceEncoder  # noqa: E402
 from preprocess.encode.segmenters import SegmenterSpec, jieba_tokenizer, parse_segmenter  # noqa: E402
-from preprocess.encode.tokenizer import has_han, load_backend, load_tokenizer  # noqa: E402
+from preprocess.encode.tokenizer import load_backend, load_tokenizer  # noqa: E402
 from preprocess.errors import WholewordError  # noqa: E402
 from preprocess.kernels import kernel  # noqa: E402
 from preprocess.read.sources import find_inputs  # noqa: E402
@@ -296,23 +297,24 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """What `main` does once the command line is read."""
-    tokenizer_json = load_tokenizer(arguments.tokenizer).json
-    if arguments.segmenter == "auto":
-        arguments.segmenter = "jieba" if has_han(tokenizer_json) else "none"
-    spec = parse_segmenter(arguments.segmenter, (), True)
-    reason = unsupported_reason(tokenizer_json, spec)
-    if reason:
-        raise WholewordError(
-            f"{arguments.tokenizer}: only the compiled encoder is measured, and {reason}; give a "
-            "BERT tokenizer"
-        )
+    tokenizer = load_tokenizer(arguments.tokenizer)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         text = prepare(arguments.input or [str(ROOT / "samples/zh")], arguments.megabytes, folder)
+        if arguments.segmenter == "auto":
+            arguments.segmenter, _ = choose_segmenter(
+                text.lines[::50], tokenizer.json, tokenizer.special.unk_id
+            )
+        spec = parse_segmenter(arguments.segmenter, (), True)
+        if reason := unsupported_reason(tokenizer.json, spec):
+            raise WholewordError(
+                f"{arguments.tokenizer}: only the compiled encoder is measured, and {reason}; give "
+                "a BERT tokenizer"
+            )
         results = {
             key: Result(value, "bytes/s")
             for measure in (stages, peers)
-            for key, value in measure(text, tokenizer_json, spec)
+            for key, value in measure(text, tokenizer.json, spec)
         }
         results |= dict(builds(text, arguments, folder))
         report(results, spec, text, arguments.json)

@@ -116,7 +116,7 @@ def predict_command(
     lines = prediction.read_lines(source)
     tokenizer = load_tokenizer(model)
     loaded = _load_for_text(model, trust_remote_code)
-    encoder = prediction.encoder_for(tokenizer, segmenter)
+    encoder = prediction.encoder_for(tokenizer, segmenter, lines)
     found = list(prediction.predict(loaded, tokenizer, encoder, lines, mlm_probability, seed))
     prediction.write_csv(output, found)
     summary = prediction.summarize(found)

@@ -12,7 +12,6 @@ import tokenizers
 
 from preprocess.errors import WholewordError
 from preprocess.files import write_bytes
-from preprocess.read.unicode import is_han
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -147,15 +146,6 @@ def _saved_files(source: "PreTrainedTokenizerBase") -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         source.save_pretrained(folder)
         return {file.name: file.read_bytes() for file in sorted(Path(folder).iterdir())}
-
-
-def has_han(tokenizer_json: str) -> bool:
-    """Whether the vocabulary holds Han characters (then Chinese words come from jieba).
-
-    Byte-level vocabularies spell Han characters in bytes, so for these the answer is no.
-    """
-    vocabulary = tokenizers.Tokenizer.from_str(tokenizer_json).get_vocab()
-    return any(is_han(character) for token in vocabulary for character in token)
 
 
 def hub_answers() -> bool:

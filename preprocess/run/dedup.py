@@ -162,7 +162,7 @@ class _HashTask:
             for kept in self._documents(task):
                 for writer in writers:
                     writer.add(kept.batch.documents, kept.numbers)
-                yield TaskProgress(kept.batch.bytes_read, 0)
+                yield TaskProgress(kept.batch.bytes_read, 0, path=kept.batch.path)
             for writer in writers:
                 writer.close()
             files = [file for writer in writers for file in writer.files]

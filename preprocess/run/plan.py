@@ -8,10 +8,11 @@ from typing import Any
 
 from preprocess.clean.near_duplicates import load_datasketch
 from preprocess.clean.rules import Rules
+from preprocess.encode.auto_segmenter import choose_segmenter
 from preprocess.encode.encoders import choose_encoder
 from preprocess.encode.protocol import EncoderSpec
 from preprocess.encode.segmenters import SegmenterSpec, parse_segmenter
-from preprocess.encode.tokenizer import LoadedTokenizer, has_han
+from preprocess.encode.tokenizer import LoadedTokenizer
 from preprocess.encode.tokenizer_cache import load_tokenizer_once
 from preprocess.errors import WholewordError
 from preprocess.format import Part, id_dtype
@@ -19,7 +20,7 @@ from preprocess.options import BuildOptions
 from preprocess.read.sources import InputFile, Task, default_split_size, find_inputs, plan_tasks
 from preprocess.run.append import Base, appended_identity, open_base
 from preprocess.run.dedup import DedupSpec
-from preprocess.run.task_documents import ReadSpec
+from preprocess.run.task_documents import ReadSpec, sample_texts
 from preprocess.run.tasks import WorkerSpec
 from preprocess.user_function import load_function, source_sha256
 from preprocess.write.manifest import SegmenterEntry
@@ -32,6 +33,8 @@ class BuildPlan:
     options: BuildOptions
     tokenizer: LoadedTokenizer
     segmenter: SegmenterSpec
+    segmenter_reason: str
+    """Why it was chosen, where nobody named it."""
     files: list[InputFile]
     tasks: list[Task]
     parts: tuple[Part, ...]
@@ -88,11 +91,12 @@ def plan_build(options: BuildOptions) -> BuildPlan:
     room = options.max_length - tokenizer.special.overhead(options.pairs)
     if room < 2:
         raise WholewordError(f"--max-length {options.max_length}: leaves no room for text")
-    name = options.segmenter
+    name, why = options.segmenter, ""
     if name == "auto" and base:
-        name = base.manifest.segmenter.name
+        name, why = base.manifest.segmenter.name, "as the dataset was built"
     elif name == "auto":
-        name = "jieba" if has_han(tokenizer.json) else "none"
+        sample = sample_texts(files, options.document_separator, options.text_field)
+        name, why = choose_segmenter(sample, tokenizer.json, tokenizer.special.unk_id)
     segmenter = parse_segmenter(name, options.user_dicts, options.hmm)
     encoder, reason = choose_encoder(options.encoder, tokenizer.json, segmenter)
     if options.encoder == "compiled" and reason:
@@ -113,6 +117,7 @@ def plan_build(options: BuildOptions) -> BuildPlan:
         options=options,
         tokenizer=tokenizer,
         segmenter=segmenter,
+        segmenter_reason=why,
         files=files,
         tasks=tasks,
         parts=parts,

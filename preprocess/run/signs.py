@@ -8,8 +8,9 @@ from preprocess.clean.holdout import LEFT_OUT, MOST_COPIES
 from preprocess.encode.dictionary import never_match, read_words
 from preprocess.run.plan import BuildPlan
 from preprocess.run.state import TaskReport
-from preprocess.write.manifest import Manifest
+from preprocess.write.manifest import Manifest, WarningSign
 
+Found = Iterator[tuple[str, str]]
 MUCH_UNKNOWN = 0.03
 """Share of unknown tokens; vocabularies that are made for a text have a thousandth."""
 MANY_REPEATED = 0.2
@@ -21,53 +22,117 @@ MOST_NAMED = 3
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 
 
-def warning_signs(plan: BuildPlan, manifest: Manifest, reports: list[TaskReport]) -> list[str]:
-    """A line for each sign, with its remedy; those of a dataset that is added to remain."""
-    signs = list(plan.base.manifest.warnings) if plan.base else []
-    for sign in _signs(plan, manifest, reports):
-        kind = sign.split(":")[0]
-        signs = [s for s in signs if s.split(":")[0] != kind] + [sign]
+UNKNOWN = "much is unknown"
+SAMPLE = "the sample's tokenizer"
+REPEATED = "many duplicates"
+VALIDATION = "repeated validation text"
+NOT_TEXT = "not UTF-8"
+NEVER = "dictionary words that never match"
+UNSEEN = "a dictionary without effect"
+_OF_THE_WHOLE = (UNKNOWN, REPEATED, VALIDATION)
+"""Signs that follow from the manifest; the others are of what one command read."""
+
+
+def warning_signs(
+    plan: BuildPlan, manifest: Manifest, reports: list[TaskReport]
+) -> list[WarningSign]:
+    """What is wrong, and those of a dataset that is added to."""
+    before = plan.base.manifest.warnings if plan.base else ()
+    signs = [sign for sign in before if sign.sign not in _OF_THE_WHOLE]
+    found = (
+        *_unknown(manifest),
+        *_sample_tokenizer(plan),
+        *_repeated(manifest),
+        *_validation(manifest),
+        *_not_utf8(reports),
+        *_dictionaries(plan, reports),
+    )
+    for sign, text in found:
+        if (new := WarningSign(sign=sign, text=text)) not in signs:
+            signs.append(new)
     return signs
 
 
-def _signs(plan: BuildPlan, manifest: Manifest, reports: list[TaskReport]) -> Iterator[str]:
-    yield from _unknown(manifest)
-    yield from _sample_tokenizer(plan)
-    yield from _repeated(manifest)
-    yield from _validation(manifest)
-    yield from _not_utf8(reports)
-    yield from _dictionaries(plan, reports)
-
-
-def _unknown(manifest: Manifest) -> Iterator[str]:
+def _unknown(manifest: Manifest) -> Found:
     tokens = sum(part.tokens for part in manifest.parts.values())
     unknown = sum(part.unknown for part in manifest.parts.values())
     if unknown > MUCH_UNKNOWN * tokens:
-        lacks = "".join(manifest.unknown_characters)
-        named = f" (it lacks {lacks})" if lacks else ""
+        lacks = " ".join(manifest.unknown_characters)
+        named = f"; it lacks {lacks}" if lacks else ""
         yield (
-            f"much is unknown: {unknown / tokens:.0%} of the tokens are the tokenizer's unknown "
-            f"one{named}; take a tokenizer that knows this text, or make one with train-vocab"
+            UNKNOWN,
+            f"{unknown / tokens:.0%} of the tokens are the tokenizer's unknown one{named}; take "
+            "a tokenizer that knows this text, or make one with train-vocab",
         )
 
 
-def _sample_tokenizer(plan: BuildPlan) -> Iterator[str]:
+def _sample_tokenizer(plan: BuildPlan) -> Found:
     if Path(plan.options.tokenizer).resolve() != SAMPLES / "tokenizer":
         return
     if any(SAMPLES not in Path(file.path).resolve().parents for file in plan.files):
         yield (
-            f"the sample's tokenizer: these {plan.tokenizer.vocab_size:,} entries were made from "
-            "the bundled novels; name your model's tokenizer with --tokenizer"
+            SAMPLE,
+            f"{plan.options.tokenizer} has {plan.tokenizer.vocab_size:,} entries, made from the "
+            "bundled books alone; name your model's tokenizer with --tokenizer",
         )
 
 
-def _repeated(manifest: Manifest) -> Iterator[str]:
+def _repeated(manifest: Manifest) -> Found:
     documents = sum(part.documents for part in manifest.parts.values())
     share = repeated_share(manifest)
     if share > MANY_REPEATED:
         yield (
-            f"many duplicates: about {share:.0%} of {documents:,} documents repeat another word "
-            "for word; --dedup documents keeps the first of each"
+            REPEATED,
+            f"about {share:.0%} of {documents:,} documents repeat another word for word; --dedup "
+            "documents keeps the first of each",
+        )
+
+
+def _validation(manifest: Manifest) -> Found:
+    if left_out := manifest.counts.get(LEFT_OUT):
+        yield (
+            VALIDATION,
+            f"{left_out:,} more copies of texts that are in validation were left out of it, and "
+            f"of training too (a task gives it {MOST_COPIES} of one text at most); --dedup "
+            "documents keeps one of each",
+        )
+
+
+def _not_utf8(reports: list[TaskReport]) -> Found:
+    files: dict[str, tuple[int, int]] = {}
+    for report in reports:
+        for path, (documents, invalid) in report.not_utf8.items():
+            before = files.get(path, (0, 0))
+            files[path] = (before[0] + documents, before[1] + invalid)
+    bad = {path: i / d for path, (d, i) in sorted(files.items()) if i > NOT_UTF8 * d}
+    for path, share in list(bad.items())[:MOST_NAMED]:
+        yield (
+            NOT_TEXT,
+            f"{path}: {share:.0%} of its documents are not UTF-8, and what was "
+            "replaced in them is lost; if it is in another encoding, convert it, for example "
+            f"with `iconv -f GB18030 -t UTF-8 {shlex.quote(path)} > utf8.txt`, and build again "
+            "with --overwrite",
+        )
+    if len(bad) > MOST_NAMED:
+        yield NOT_TEXT, f"{len(bad) - MOST_NAMED} more files are like that"
+
+
+def _dictionaries(plan: BuildPlan, reports: list[TaskReport]) -> Found:
+    dictionaries = plan.segmenter.user_dicts
+    for path in dictionaries:
+        words = read_words(path)
+        if never := never_match(words):
+            yield (
+                NEVER,
+                f"{path}: {len(never):,} of its {len(words):,} words, such as "
+                f"{', '.join(map(repr, never[:MOST_NAMED]))}: jieba ends a word at spaces, commas "
+                "and most other marks",
+            )
+    if dictionaries and not any(report.has_dictionary_words for report in reports):
+        yield (
+            UNSEEN,
+            f"no word of {', '.join(dictionaries)} was seen in the text; check that it is the "
+            "right one, and that both are written the same way",
         )
 
 
@@ -77,47 +142,3 @@ def repeated_share(manifest: Manifest) -> float:
     if not documents or manifest.distinct_texts is None:
         return 0.0
     return max(0.0, 1 - manifest.distinct_texts / documents)
-
-
-def _validation(manifest: Manifest) -> Iterator[str]:
-    if left_out := manifest.counts.get(LEFT_OUT):
-        yield (
-            f"repeated validation text: {left_out:,} more copies of what is in validation were "
-            f"left out of both parts (a task gives it at most {MOST_COPIES} of one text); "
-            "--dedup documents keeps one"
-        )
-
-
-def _not_utf8(reports: list[TaskReport]) -> Iterator[str]:
-    files: dict[str, tuple[int, int]] = {}
-    for report in reports:
-        for path, (documents, invalid) in report.not_utf8.items():
-            before = files.get(path, (0, 0))
-            files[path] = (before[0] + documents, before[1] + invalid)
-    bad = {path: i / d for path, (d, i) in sorted(files.items()) if i > NOT_UTF8 * d}
-    for path, share in list(bad.items())[:MOST_NAMED]:
-        yield (
-            f"{path}: {share:.0%} of its documents are not UTF-8, and what was "
-            "replaced in them is lost; if it is in another encoding, convert it, for example "
-            f"with `iconv -f GB18030 -t UTF-8 {shlex.quote(path)} > utf8.txt`, and build again "
-            "with --overwrite"
-        )
-    if len(bad) > MOST_NAMED:
-        yield f"not UTF-8: {len(bad) - MOST_NAMED} more files are like that"
-
-
-def _dictionaries(plan: BuildPlan, reports: list[TaskReport]) -> Iterator[str]:
-    dictionaries = plan.segmenter.user_dicts
-    for path in dictionaries:
-        words = read_words(path)
-        if never := never_match(words):
-            yield (
-                f"{path}: {len(never):,} of its {len(words):,} words can never match, such as "
-                f"{', '.join(map(repr, never[:MOST_NAMED]))}: jieba ends a word at spaces, commas "
-                "and most other marks"
-            )
-    if dictionaries and not any(report.has_dictionary_words for report in reports):
-        yield (
-            f"user dictionary: none of the words of {', '.join(dictionaries)} was seen in the "
-            "text; check that it is the right one, and that both are written the same way"
-        )

@@ -1,5 +1,7 @@
 """The documents of a task, read and cleaned: what the search for copies and the build both see."""
 
+import contextlib
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -7,10 +9,13 @@ from itertools import pairwise
 import numpy as np
 
 from preprocess.clean.rules import Cleaner, Kept, Rules
+from preprocess.errors import WholewordError
 from preprocess.read.buffers import text_buffers
 from preprocess.read.documents import DocumentBatch, read_documents
-from preprocess.read.sources import Task
+from preprocess.read.sources import InputFile, Task, plan_tasks
 
+SAMPLED_FILES = 8
+SAMPLED_SPLITS = 8
 PIECE_BYTES = 128 << 10
 """What slow work takes at a time, so that progress is seen."""
 
@@ -50,6 +55,23 @@ class TaskDocuments:
                 for piece in _in_pieces(batch) if spec.slow else (batch,):
                     yield self._clean(piece, number)
                     number += len(piece.documents)
+
+
+def sample_texts(files: list[InputFile], separator: str, text_field: str) -> list[str]:
+    """The beginnings of some documents of some files, from all over each; few megabytes are read.
+
+    What cannot be read is passed over: the task that reads it will say so.
+    """
+    some = files[:: -(-len(files) // SAMPLED_FILES)]
+    tasks = plan_tasks(some, separator, max(max(file.bytes for file in some) // 4, 1 << 20))
+    splits = [split for task in tasks for split in task.splits]
+    texts: list[str] = []
+    for split in splits[:: -(-len(splits) // SAMPLED_SPLITS)]:
+        with contextlib.suppress(WholewordError):
+            for batch in itertools.islice(read_documents(split, separator, text_field), 1):
+                places = range(0, len(batch.documents), len(batch.documents) // 50 + 1)
+                texts += [batch.documents[place].as_py()[:1000] for place in places]
+    return texts
 
 
 def _in_pieces(batch: DocumentBatch) -> Iterator[DocumentBatch]:

@@ -18,6 +18,7 @@ from preprocess.encode.dictionary import DictionaryWords
 from preprocess.encode.encoders import make_encoder
 from preprocess.encode.protocol import EncodedDocuments, EncoderSpec
 from preprocess.encode.unknown import UnknownCharacters
+from preprocess.format import HISTOGRAM_BINS
 from preprocess.read.buffers import text_buffers
 from preprocess.read.documents import DocumentBatch
 from preprocess.read.sources import Task
@@ -28,8 +29,6 @@ from preprocess.run.task_documents import ReadSpec, TaskDocuments
 from preprocess.write.rows import cut_rows, gather_rows
 from preprocess.write.shards import Rows, ShardWriter, shard_name, shard_schema
 from preprocess.write.xxh3 import hash_documents
-
-HISTOGRAM_BINS = 16
 
 
 @dataclass(frozen=True)

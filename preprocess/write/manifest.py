@@ -140,6 +140,15 @@ class DroppedSample(_Entry):
     text: str
 
 
+class WarningSign(_Entry):
+    """What about a dataset may not be what its maker wanted."""
+
+    sign: str
+    """A few words; every sign of an earlier generation is judged anew."""
+    text: str
+    """What was seen, and the remedy."""
+
+
 class Manifest(_Entry):
     """All of `manifest.json`."""
 
@@ -161,8 +170,7 @@ class Manifest(_Entry):
     """Different documents among those that stayed, about."""
     unknown_characters: dict[str, Count] = {}
     """How often characters that the tokenizer lacks stood in a sample of the text."""
-    warnings: tuple[str, ...] = ()
-    """What about this dataset may not be intended."""
+    warnings: tuple[WarningSign, ...] = ()
     generations: tuple[Generation, ...] = ()
     """Commands that added to the dataset; none in a manifest of an older version."""
     parts: dict[Part, PartEntry]

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from preprocess.encode.auto_segmenter import choose_segmenter
 from preprocess.encode.encoders import choose_encoder, make_encoder
 from preprocess.encode.protocol import Encoder, EncoderSpec
 from preprocess.encode.segmenters import parse_segmenter
-from preprocess.encode.tokenizer import LoadedTokenizer, SpecialTokens, has_han, load_backend
+from preprocess.encode.tokenizer import LoadedTokenizer, SpecialTokens, load_backend
 from preprocess.errors import WholewordError
 from preprocess.files import written
 from train.model.loss import mlm_logits
@@ -69,10 +70,11 @@ def read_lines(path: Path) -> list[str]:
     return lines
 
 
-def encoder_for(tokenizer: LoadedTokenizer, segmenter: str) -> Encoder:
-    """What build-shards would encode with; "auto" is jieba where the vocabulary has Han."""
+def encoder_for(tokenizer: LoadedTokenizer, segmenter: str, lines: list[str]) -> Encoder:
+    """What build-shards would encode these lines with."""
     if segmenter == "auto":
-        segmenter = "jieba" if has_han(tokenizer.json) else "none"
+        unk_id = tokenizer.special.unk_id
+        segmenter, _ = choose_segmenter(lines[:1000], tokenizer.json, unk_id)
     spec = parse_segmenter(segmenter, (), True)
     kind, _ = choose_encoder("auto", tokenizer.json, spec)
     return make_encoder(EncoderSpec(tokenizer.json, spec, kind))

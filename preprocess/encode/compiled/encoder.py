@@ -44,9 +44,9 @@ def unsupported_reason(tokenizer_json: str, segmenter: SegmenterSpec) -> str | N
     tokenizer = json.loads(tokenizer_json)
     model = tokenizer["model"]
     for part, expected in (
+        ("model", "WordPiece"),
         ("normalizer", "BertNormalizer"),
         ("pre_tokenizer", "BertPreTokenizer"),
-        ("model", "WordPiece"),
     ):
         found = (tokenizer[part] or {}).get("type", "none")
         if found != expected:

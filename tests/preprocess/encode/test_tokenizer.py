@@ -1,12 +1,14 @@
+import functools
 import json
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from tokenizers import Tokenizer, models
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
 
-from preprocess.encode.tokenizer import has_han, load_backend, load_tokenizer
+from preprocess.encode.auto_segmenter import choose_segmenter
+from preprocess.encode.tokenizer import load_backend, load_tokenizer
 from preprocess.errors import WholewordError
 from tests.preprocess import support
 from tests.preprocess.tokenizers_zoo import save_bare, save_bpe, save_unigram
@@ -63,9 +65,29 @@ def test_saving_gives_the_same_tokenizer(tmp_path: Path) -> None:
     assert load_tokenizer(str(tmp_path / "copy")).sha256 == loaded.sha256
 
 
-def test_han_is_looked_for_in_the_vocabulary(tmp_path: Path) -> None:
-    assert has_han(load_tokenizer(support.TOKENIZER).json)
-    assert not has_han(load_tokenizer(str(save_bpe(tmp_path))).json)  # it spells Han in bytes
+def save_english_bert(folder: Path) -> Path:
+    """As bert-base-uncased: English, with some Han characters of their own."""
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz一不人"]
+    folder.mkdir()
+    (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
+    BertTokenizer(vocab={token: i for i, token in enumerate(vocabulary)}).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", [*SAVE, "english"])
+def test_the_text_and_the_vocabulary_choose_the_segmenter(kind: str, tmp_path: Path) -> None:
+    save = SAVE.get(kind, save_english_bert)
+    tokenizer = load_tokenizer(str(save(tmp_path / "tokenizer")))
+    choose = functools.partial(
+        choose_segmenter, tokenizer_json=tokenizer.json, unk_id=tokenizer.special.unk_id
+    )
+    chinese, english = support.zh_text(9000).splitlines(), support.en_text(9000).splitlines()
+    lacks = kind == "bare"
+    assert choose(chinese)[0] == ("none" if lacks else "jieba"), choose(chinese)
+    assert choose(english) == ("none", "0% of a sample of the text is Han")
+    assert choose([*english, *chinese])[0] == ("none" if lacks else "jieba")
+    assert choose(["これは日本語の文章です。私は人が好きです。"])[0] == "none"
+    assert choose([]) == ("none", "0% of a sample of the text is Han")
 
 
 def save_without_mask(folder: Path) -> None:
