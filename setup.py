@@ -21,6 +21,7 @@ setup(
         "numba>=0.61",
         "numpy>=2.0",
         "tokenizers>=0.22",
+        "sentencepiece>=0.2",  # to read a folder that holds spm.model alone
         "safetensors>=0.5",
         "pydantic>=2.0",
         "typer>=0.15",
@@ -34,12 +35,14 @@ setup(
     extras_require={
         "dev": [
             "accelerate>=1.0",
+            "datasketch>=2.0,<3",
             "pytest>=8",
             "pytest-xdist>=3.6",
             "hypothesis>=6.100",
             "ruff>=0.12",
             "mypy>=1.15",
         ],
+        "near-dedup": ["datasketch>=2.0,<3"],
         "ray": ["ray[default]>=2.30"],
         "wandb": ["wandb>=0.17"],
     },

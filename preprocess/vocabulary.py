@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tokenizers import AddedToken
 from tokenizers.implementations import BertWordPieceTokenizer
 
+from preprocess.console import warn
 from preprocess.errors import WholewordError
 from preprocess.files import publish, sync_tree
 from preprocess.read.documents import read_documents
@@ -23,7 +24,12 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 MAX_POSITIONS = 512
 MAX_ENTRIES = 1_000_000
 OTHER_CHARACTERS = 1000
-"""How many characters that are not Chinese get an entry, the most frequent first."""
+"""How many characters that are not Chinese get an entry at least, the most frequent first."""
+OTHER_SHARE = 4
+"""A quarter of the entries that Chinese leaves, where that is more: a Korean text has thousands of
+characters, each of which takes two entries, its own and that of a piece that goes on with it."""
+MUCH_LEFT_OUT = 0.001
+"""Share of the text's characters without an entry that is worth a line."""
 
 
 def train_vocabulary(
@@ -65,13 +71,18 @@ def train_vocabulary(
         strip_accents=strip_accents,
         handle_chinese_chars=handle_chinese_chars,
     )
-    alphabet = _alphabet(_texts(inputs, text_field), tokenizer)
+    alphabet, left_out = _alphabet(_texts(inputs, text_field), tokenizer, vocab_size)
     if not alphabet:
         raise WholewordError(f"{', '.join(inputs)}: the input holds no text; name files with text")
     if len(alphabet) + len(SPECIAL_TOKENS) >= vocab_size:
         raise WholewordError(
             f"--vocab-size {vocab_size}: the text has {len(alphabet):,} characters that all get an "
             "entry; ask for more"
+        )
+    if left_out > MUCH_LEFT_OUT:
+        warn(
+            f"--vocab-size {vocab_size}: has no room for all characters of this text, and "
+            f"{left_out:.1%} of it will be unknown; ask for more entries"
         )
 
     vocabulary = _train_twice(
@@ -136,14 +147,25 @@ def _texts(inputs: tuple[str, ...], text_field: str) -> Iterator[str]:
             yield from batch.documents.to_pylist()
 
 
-def _alphabet(texts: Iterator[str], tokenizer: BertWordPieceTokenizer) -> list[str]:
-    """Every Chinese character, and the most frequent of all others."""
+def _alphabet(
+    texts: Iterator[str], tokenizer: BertWordPieceTokenizer, vocab_size: int
+) -> tuple[list[str], float]:
+    """Every Chinese character, the most frequent of all others, and what share of the text is left.
+
+    Args:
+        texts: all of it.
+        tokenizer: normalizes them.
+        vocab_size: entries that there will be.
+    """
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(tokenizer.normalizer.normalize_str(text))
     del counts[" "]
+    han = [c for c in counts if is_han(c)]
     others = sorted((c for c in counts if not is_han(c)), key=lambda c: (-counts[c], c))
-    return sorted([*(c for c in counts if is_han(c)), *others[:OTHER_CHARACTERS]])
+    room = max(OTHER_CHARACTERS, (vocab_size - len(SPECIAL_TOKENS) - len(han)) // OTHER_SHARE)
+    left_out = sum(counts[character] for character in others[room:])
+    return sorted([*han, *others[:room]]), left_out / max(counts.total(), 1)
 
 
 def _save(source: "PreTrainedTokenizerBase", output: Path) -> None:

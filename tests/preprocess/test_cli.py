@@ -181,13 +181,43 @@ def test_verify(built: Built, tmp_path: Path) -> None:
 def test_describe_and_json(built: Built) -> None:
     folder, manifest = built
     assert f"{manifest.parts['train'].rows:,}" in invoke("describe", "--data", folder).output
-    value = json.loads(invoke("describe", "--data", folder, "--json").output)
+    assert invoke("describe", folder).output == invoke("describe", "--data", folder).output
+    invoke("describe", folder, "--data", "other").assert_one_line("name one folder")
+    value = json.loads(invoke("describe", folder, "--json").output)
     assert value["parts"]["train"]["tokens"] == manifest.parts["train"].tokens
+
+
+def test_samples_of_what_was_left_out(tmp_path: Path, text: Path) -> None:
+    arguments = build_arguments(tmp_path / "out", text)
+    assert invoke(*arguments, "--dedup", "documents", "--validation-fraction", "0").status == 0
+    done = invoke("describe", tmp_path / "out", "--dropped")
+    assert "documents duplicate" in done.output
+    assert "天下大势" in done.output
+    value = json.loads(invoke("describe", tmp_path / "out", "--json").output)
+    assert value["counts"] == {"documents_duplicate": 29}
+    assert [sample["position"] for sample in value["dropped"]] == [46, 92, 138, 184, 230]
+
+
+def test_a_sentence_is_previewed() -> None:
+    done = invoke("preview", "--text", "天下大势，[MASK] 3.14", "--json")
+    cut = json.loads(done.output)
+    assert (cut["segmenter"], cut["unknown"]) == ("jieba", "[UNK]")
+    words = ["天下", "大势", "，", "[", "MASK", "]", "3.14"]
+    assert [word["text"] for word in cut["words"]] == words
+    assert cut["words"][0]["tokens"] == ["天", "下"]
+    shown = invoke("preview", "--text", "天下大势", "--segmenter", "none").output
+    assert "words: none; tokens: WordPiece" in shown
+    assert "4 words, 4 tokens, 0 unknown" in shown
+    invoke("preview", "--text", " ").assert_one_line("--text: holds no text")
 
 
 def test_json_output_is_nothing_but_json(tmp_path: Path, text: Path) -> None:
     done = invoke(*build_arguments(tmp_path / "out", text), "--json")
     assert json.loads(done.output)["counts"] == {}
+    assert [sign["sign"] for sign in json.loads(done.output)["warnings"]] == [
+        "the sample's tokenizer",
+        "many duplicates",
+    ]
     assert done.errors == ""
 
 
@@ -198,13 +228,12 @@ def test_text_in_another_encoding_is_warned_of(tmp_path: Path) -> None:
     (tmp_path / "gbk.jsonl").write_bytes('{"text": "天下大势"}\n'.encode("gb18030"))
     done = invoke(*build_arguments(tmp_path / "out", tmp_path))
     assert done.status == 0
-    lines = done.errors.splitlines()
-    assert [line.split(": ")[1] for line in lines] == [
-        str(tmp_path / "gbk.jsonl"),
-        str(tmp_path / "gbk.txt"),
-    ]
-    assert "100% of its documents are not UTF-8" in lines[1]
-    assert f"iconv -f GB18030 -t UTF-8 {tmp_path}/gbk.txt" in lines[1]
+    signs = [sign.text for sign in read_manifest(tmp_path / "out").warnings]
+    named = [text.split(": ")[0] for text in signs if "not UTF-8" in text]
+    assert named == [str(tmp_path / "gbk.jsonl"), str(tmp_path / "gbk.txt")]
+    assert "not UTF-8: " in done.output
+    assert f"{tmp_path}/gbk.txt: 100% of its documents are not UTF-8" in done.output
+    assert f"iconv -f GB18030 -t UTF-8 {tmp_path}/gbk.txt" in done.output
 
 
 def test_train_vocab(tmp_path: Path, text: Path) -> None:
@@ -260,22 +289,27 @@ _VALUES = {
         *("--tokenizer", "--segmenter", "--user-dict", "--max-length", "--document-separator"),
         *("--validation-fraction", "--validation-input", "--test-input", "--split-size"),
         *("--encoder", "--audit", "--workers", "--output", *_SHARED),
+        *("--dedup", "--near-dedup", "--min-chars", "--max-chars", "--filter"),
     ],
     "train-vocab": ["--vocab-size", "--min-frequency", "--output", *_SHARED],
     "verify": ["--data"],
     "describe": ["--data"],
+    "preview": ["--text", "--tokenizer", "--segmenter", "--user-dict"],
 }
 _FLAGS = {
-    "build-shards": ["--pairs", "--no-hmm", "--overwrite", "--json"],
+    "build-shards": ["--pairs", "--no-hmm", "--overwrite", "--json", "--append"],
     "train-vocab": ["--no-lowercase"],
     "verify": ["--reindex"],
-    "describe": ["--json"],
+    "describe": ["--json", "--dropped"],
+    "preview": ["--json", "--no-hmm"],
 }
 
 
 @st.composite
 def _command_lines(draw: st.DrawFn) -> list[str]:
-    command = draw(st.sampled_from(["build-shards"] * 4 + ["train-vocab", "verify", "describe"]))
+    command = draw(
+        st.sampled_from(["build-shards"] * 4 + ["train-vocab", "verify", "describe", "preview"])
+    )
     words = [command]
     for option in draw(st.lists(st.sampled_from(_VALUES[command]), max_size=2)):
         value = draw(_word)

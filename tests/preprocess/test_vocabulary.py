@@ -82,3 +82,30 @@ def test_bad_requests_are_one_line(tmp_path: Path, corpus: Path) -> None:
         train_vocabulary(inputs, tmp_path / "new", 3500, min_frequency=-1)
     assert not (tmp_path / "new").exists()
     assert not list(tmp_path.glob(".train-vocab-*"))
+
+
+def syllables(count: int) -> list[str]:
+    """Korean syllables, each in words of its own, the first ones the most often."""
+    texts = []
+    for number in range(count):
+        syllable = chr(0xAC00 + number)
+        texts.append(f"{syllable} {syllable}{chr(0xAC00 + number // 2)} {syllable}{syllable}")
+    return texts
+
+
+def test_all_syllables_of_a_korean_text_get_an_entry(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ko.txt").write_text("\n".join(syllables(1800)), encoding="utf-8")
+    train_vocabulary((str(tmp_path / "ko.txt"),), tmp_path / "out", 9000, lowercase=False)
+    vocabulary = AutoTokenizer.from_pretrained(tmp_path / "out").get_vocab()
+    assert {chr(0xAC00 + number) for number in range(1800)} <= set(vocabulary)
+    assert capsys.readouterr().err == ""
+
+
+def test_characters_without_room_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ko.txt").write_text("\n".join(syllables(1500)), encoding="utf-8")
+    train_vocabulary((str(tmp_path / "ko.txt"),), tmp_path / "out", 2500, lowercase=False)
+    assert "has no room for all characters of this text, and " in capsys.readouterr().err

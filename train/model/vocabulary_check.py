@@ -112,10 +112,18 @@ def _check_same_tokens(own: dict[int, str], shards: dict[int, str], name: str) -
     for index, token in sorted(own.items()):
         if shards.get(index) != token:
             theirs = f"is {shards[index]!r}" if index in shards else "does not exist"
+            remedy = (
+                "build the shards with this model's tokenizer (--tokenizer), or train a preset "
+                "from nothing"
+            )
+            if token.startswith("[unused") and index in shards:
+                remedy = (
+                    "if you gave unused entries a meaning, put the edited tokenizer's files "
+                    "beside the model's config.json, in place of its own"
+                )
             raise WholewordError(
                 f"{name}: id {index} is {token!r} in the model's vocabulary and {theirs} in the "
-                "shards'; build the shards with this model's tokenizer (--tokenizer), or train "
-                "a preset from nothing"
+                f"shards'; {remedy}"
             )
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import sentencepiece
 from tokenizers import Tokenizer, models
 from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
 
@@ -88,6 +89,29 @@ def test_the_text_and_the_vocabulary_choose_the_segmenter(kind: str, tmp_path: P
     assert choose([*english, *chinese])[0] == ("none" if lacks else "jieba")
     assert choose(["これは日本語の文章です。私は人が好きです。"])[0] == "none"
     assert choose([]) == ("none", "0% of a sample of the text is Han")
+
+
+@pytest.mark.parametrize(
+    ("family", "file"),
+    [("DebertaV2", "spm.model"), ("XLMRoberta", "sentencepiece.bpe.model")],
+)
+def test_a_folder_with_a_sentencepiece_model_alone(family: str, file: str, tmp_path: Path) -> None:
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(support.en_text(9000).splitlines()),
+        model_prefix=str(tmp_path / "made"),
+        vocab_size=200,
+        minloglevel=2,
+    )
+    folder = tmp_path / "tokenizer"
+    folder.mkdir()
+    (tmp_path / "made.model").rename(folder / file)
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": f"{family}Tokenizer"})
+    )
+    loaded = load_tokenizer(str(folder))
+    assert loaded.kind == "Unigram"
+    ids = load_backend(loaded.json).encode("and the word", add_special_tokens=False).ids
+    assert ids and loaded.special.unk_id not in ids
 
 
 def save_without_mask(folder: Path) -> None:

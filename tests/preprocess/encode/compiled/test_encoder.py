@@ -18,9 +18,11 @@ from preprocess.encode.compiled.encoder import CompiledEncoder, unsupported_reas
 from preprocess.encode.protocol import EncodedDocuments
 from preprocess.encode.reference import ReferenceEncoder
 from preprocess.encode.segmenters import SegmenterSpec
+from preprocess.encode.tokenizer import load_tokenizer
 from tests.preprocess import support
 from tests.preprocess.encode.compiled import oracle
 from tests.preprocess.encode.compiled.texts import PIECES, texts
+from tests.preprocess.tokenizers_zoo import save_bpe
 
 SEGMENTERS = [
     SegmenterSpec("none"),
@@ -191,6 +193,11 @@ def test_what_it_cannot_take(path: str, value: object, reason: str) -> None:
     found = unsupported_reason(_changed(path, value), SEGMENTERS[0])
     assert found is not None
     assert reason in found
+
+
+def test_another_kind_of_tokenizer_is_told_by_its_model(tmp_path: Path) -> None:
+    bpe = load_tokenizer(str(save_bpe(tmp_path))).json
+    assert unsupported_reason(bpe, SEGMENTERS[0]) == "its model is BPE, not WordPiece"
 
 
 def test_what_it_can_take() -> None:
