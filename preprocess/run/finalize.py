@@ -142,6 +142,11 @@ def _manifest(plan: BuildPlan, parts: dict[Part, PartEntry], reports: list[TaskR
     commonest = sorted(unknown.items(), key=lambda item: (-item[1], item[0]))[:MOST_UNKNOWN]
     inputs = tuple(InputEntry(path=f.path, bytes=f.bytes, part=f.part) for f in plan.files)
     generations = base.generations or (_first_generation(base),) if base else ()
+    added = Generation(
+        inputs=len(inputs),
+        shards=len(reports),
+        index_xxh3_128=parts["train"].index_xxh3_128,
+    )
     manifest = Manifest(
         format=1,
         tokenizer=TokenizerEntry(
@@ -160,7 +165,7 @@ def _manifest(plan: BuildPlan, parts: dict[Part, PartEntry], reports: list[TaskR
         dropped=tuple(DroppedSample(**asdict(sample)) for sample in samples),
         distinct_texts=_distinct(plan, reports).count(),
         unknown_characters=dict(commonest),
-        generations=(*generations, Generation(inputs=len(inputs), shards=len(reports))),
+        generations=(*generations, added),
         parts=parts,
     )
     signs = warning_signs(plan, manifest, reports)
@@ -169,4 +174,5 @@ def _manifest(plan: BuildPlan, parts: dict[Part, PartEntry], reports: list[TaskR
 
 def _first_generation(base: Manifest) -> Generation:
     shards = max(len(part.shards) for part in base.parts.values())
-    return Generation(inputs=len(base.inputs), shards=shards)
+    index = base.parts["train"].index_xxh3_128
+    return Generation(inputs=len(base.inputs), shards=shards, index_xxh3_128=index)

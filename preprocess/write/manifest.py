@@ -127,6 +127,8 @@ class Generation(_Entry):
     """Files, in the order of `inputs`."""
     shards: Count
     """Shards of each part, in their order."""
+    index_xxh3_128: str = ""
+    """Of the training part's index as this command left it, so that a run knows what it read."""
 
 
 class DroppedSample(_Entry):

@@ -25,6 +25,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertMo
 
 from preprocess.files import write_json
 from preprocess.write.shards import seal
+from tests.preprocess import support
 from tests.train import runs
 from tests.train.shard_factory import ShardSpec, make_shards
 from train import pretrain
@@ -276,6 +277,19 @@ def mixed(session: Session) -> None:
     ]
 
 
+def grown(session: Session) -> None:
+    """Text is added to shards that a run has read."""
+    texts = support.zh_text(30_000).splitlines()
+    for name, lines in (("a", texts[:20]), ("b", texts[20:])):
+        (session.folder / f"{name}.txt").write_text("\n".join(lines), encoding="utf-8")
+    build = {"max_length": 32, "validation_fraction": 0.0}
+    support.build(session.folder / "growing", session.folder / "a.txt", **build)
+    session.run("before text is added", "grown", data="growing")
+    support.build(session.folder / "growing", session.folder / "b.txt", append=True, **build)
+    session.run("text was added, refused", "grown", "--max-steps", "7", data="growing")
+    session.run("text was added", "grown", "--max-steps", "7", CHANGED, data="growing")
+
+
 def changed_rows(before: Path, after: Path) -> list[str]:
     """The encoder's weights that differ between two models; a vocabulary by its old rows alone."""
     if not after.exists():
@@ -353,6 +367,7 @@ def run_all(folder: Path) -> dict[str, dict[str, Any]]:
     headless(session)
     several_validations(session)
     mixed(session)
+    grown(session)
     types(session)
     damaged_tokenizer(session)
     with stopping_after(2):

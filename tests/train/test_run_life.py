@@ -96,6 +96,18 @@ def test_other_data_is_read_from_its_beginning_to_its_end(found):
     assert run["saved"]["cursor"] == found["other data alone"]["saved"]["cursor"]
 
 
+def test_a_run_goes_on_with_shards_that_have_grown(found):
+    finished(found["before text is added"], 4)
+    refused(found["text was added, refused"], "shards: ", "--allow-changes")
+    run = found["text was added"]
+    finished(run, 7)
+    assert (
+        "text was added to the shards; all rows, old and new, in one new order, are read from "
+        "step 4 on" in run["output"]
+    )
+    assert run["saved"]["data_step"] == 4
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -43,6 +43,23 @@ class Mixture:
         return tuple(names if unique else [str(path).replace("/", "_") for path in paths])
 
 
+def has_grown(mixture: Mixture, before: str | list[str]) -> bool:
+    """Whether the datasets are those that were read before, and text was appended to some.
+
+    Args:
+        mixture: the present datasets.
+        before: the checksums of the indexes that were read.
+    """
+    indexes = [before] if isinstance(before, str) else before
+    if len(indexes) != len(mixture.datasets):
+        return False
+    histories = (
+        {step.index_xxh3_128 for step in dataset.manifest.generations}
+        for dataset in mixture.datasets
+    )
+    return all(index in history for index, history in zip(indexes, histories, strict=True))
+
+
 def open_mixture(
     folders: list[Path], weights: list[float], check_shards: Literal["sizes", "full"]
 ) -> Mixture:

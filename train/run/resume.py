@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from preprocess.errors import WholewordError
+from train.data.mixture import has_grown
 from train.data.windows import Cursor
 from train.engine import checkpoint, universal
 from train.engine.checkpoint import RunProgress
@@ -150,7 +151,10 @@ def load_checkpoint(run: Run, found: Found) -> None:
     run.saved_step = was.step
     run.console.say(f"continues from {found.folder} (step {was.step} of {run.total_steps})")
     if found.other_data:
-        run.console.say(f"changed: other shards than before; they are read from step {was.step} on")
+        what = "other shards than before; they are"
+        if has_grown(run.mixture, was.settings["shards"]):
+            what = "text was added to the shards; all rows, old and new, in one new order, are"
+        run.console.say(f"changed: {what} read from step {was.step} on")
     elif again := _read_again(was, now):
         run.console.say(f"changed: how rows are read; those of the present {again} come again")
 
