@@ -11,11 +11,11 @@ import typer
 from rich.markup import escape
 
 from preprocess import kernels
+from preprocess.build_progress import show_build
 from preprocess.console import console, warn
 from preprocess.describe import dropped_table, summary, summary_table
 from preprocess.errors import WholewordError
 from preprocess.options import BuildOptions
-from preprocess.progress import show_build
 from preprocess.read.sources import tokenizer_files
 from preprocess.run import state
 from preprocess.run.plan import BuildPlan, identity, plan_build
@@ -45,7 +45,9 @@ Inputs = Annotated[
         "--input", "-i", help="File, glob or folder of .txt or .jsonl (also .gz, .zst); repeatable."
     ),
 ]
-Data = Annotated[Path | None, typer.Option("--data", help="The same.", hidden=True)]
+Data = Annotated[
+    Path | None, typer.Option("--data", help="The same folder.", show_default="shards")
+]
 Folder = Annotated[Path | None, typer.Argument(help="Folder that build-shards wrote.")]
 Tokenizer = Annotated[str, typer.Option(help="Hub id or folder, as for AutoTokenizer.")]
 Segmenter = Annotated[
@@ -109,7 +111,7 @@ def build_shards(
         ),
     ] = None,
     append: Annotated[
-        bool, typer.Option(help="Add the inputs to the finished shards in --output.")
+        bool, typer.Option("--append", help="Add the inputs to the finished shards in --output.")
     ] = False,
     workers: Annotated[
         int, typer.Option(help="Processes.", show_default="one a processor")

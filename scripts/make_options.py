@@ -80,7 +80,10 @@ def _typer_entry(option: Any) -> Entry:
         default = option.show_default
     limits = getattr(option, "type", option)  # where an older typer keeps them
     least, most = getattr(limits, "min", None), getattr(limits, "max", None)
-    values = _KINDS.get(type(option.default), "text")
+    kind: Any = type(option.default)
+    if option.default is None and hasattr(option, "type_descriptor"):  # the annotation says it
+        kind = option.type_descriptor.annotation
+    values = _KINDS.get(kind, "text")
     if least is not None:
         values += f", {least} or more" if most is None else f", {least} to {most}"
     return Entry((*option.opts, *option.secondary_opts), values, default, option.help or "")
