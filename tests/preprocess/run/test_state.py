@@ -62,17 +62,26 @@ def test_what_differs_is_said(tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("天下大势 9\n", encoding="utf-8")
     own = {"segmenter": "jieba", "user_dicts": (str(tmp_path / "words.txt"),)}
     support.build(tmp_path / "out", tmp_path / "a.txt", **own)
-    (tmp_path / "words.txt").write_text("分久必合 9\n", encoding="utf-8")
-    for inputs, changes, what in (
-        (["a.txt"], own, "(another user dictionary); name another --output"),
-        (["a.txt"], {}, "(another user dictionary)"),
-        (["a.txt", "b.txt"], {}, f"without {tmp_path}/b.txt); to add files to it, name them alone"),
-        (["b.txt"], {}, f"without {tmp_path}/b.txt; with {tmp_path}/a.txt); name another"),
-    ):
-        paths = (tmp_path / name for name in inputs)
-        plan = plan_build(support.options(tmp_path / "out", *paths, **changes))
-        with pytest.raises(WholewordError, match=re.escape(what)):
+
+    def refusal(*names: str, **changes: object) -> str:
+        paths = (tmp_path / name for name in names)
+        plan = plan_build(support.options(tmp_path / "out", *paths, **{**own, **changes}))
+        with pytest.raises(WholewordError) as error:
             state.is_finished(plan.output, identity(plan))
+        return str(error.value)
+
+    more = refusal("a.txt", "b.txt")
+    assert f"(without {tmp_path}/b.txt); to add files to it, name them alone, with --append" in more
+    other = refusal("b.txt", max_length=32)
+    assert (
+        f"(--max-length 64 (now 32); without {tmp_path}/b.txt; with {tmp_path}/a.txt); name another"
+        in other
+    )
+    assert "(--segmenter jieba (now none)); name" in refusal(
+        "a.txt", segmenter="none", user_dicts=()
+    )
+    (tmp_path / "words.txt").write_text("分久必合 9\n", encoding="utf-8")
+    assert "(another user dictionary); name another --output" in refusal("a.txt")
 
 
 def test_another_folders_content_is_never_touched(tmp_path: Path) -> None:
