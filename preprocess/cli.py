@@ -264,7 +264,8 @@ def _build(options: BuildOptions, overwrite: bool, as_json: bool) -> None:
     manifest, audit_counts = show_build(plan, quiet=as_json)
     seconds = time.perf_counter() - begin
     rate = plan.bytes / 1e6 / seconds
-    _report(manifest, plan.output, f"built in {seconds:.1f} s, {rate:.2g} MB/s", as_json)
+    pace = f"{rate:.1f}" if rate >= 1 else f"{rate:.2g}"
+    _report(manifest, plan.output, f"built in {seconds:.1f} s, {pace} MB/s", as_json)
     if not as_json:
         for what, count in audit_counts.items():
             console.print(f"{what.replace('_', ' ')}: {count:,}")

@@ -132,6 +132,7 @@ def test_every_stage_has_its_folder():
         ("preprocess.read.lines", "train.data.bits"),
         ("preprocess.read.sources", "preprocess.encode.audit"),
         ("preprocess.write.rows", "preprocess.encode.protocol"),
+        ("preprocess.clean.rules", "preprocess.encode.audit"),
         ("preprocess.errors", "preprocess.read.lines"),
         ("train.options", "train.compare_cli"),
         ("preprocess.run.tasks", "preprocess.cli"),

@@ -58,10 +58,15 @@ def add(output: Path, *inputs: Path, **changes: Any) -> Manifest:
     return support.build(output, *inputs, append=True, **changes)
 
 
-@pytest.mark.parametrize("changes", [{}, DEDUP], ids=str)
+NEAR = {"dedup": "documents", "near_dedup": 0.7, "min_chars": 30}
+
+
+@pytest.mark.parametrize("changes", [{}, DEDUP, NEAR], ids=str)
 def test_append_after_append_is_one_build(
     texts: list[Path], tmp_path: Path, changes: dict[str, Any]
 ) -> None:
+    if "near_dedup" in changes:
+        pytest.importorskip("datasketch")
     whole = shape(tmp_path / "one", support.build(tmp_path / "one", *texts, **changes))
     output = tmp_path / "out"
     support.build(output, texts[0], **changes)
@@ -139,6 +144,33 @@ def test_other_options_and_parts_are_refused(texts: list[Path], tmp_path: Path) 
         add(output, texts[1])
     with pytest.raises(WholewordError, match="holds no finished shards"):
         add(tmp_path / "none", texts[1])
+
+
+def test_without_its_hashes_nothing_is_added(texts: list[Path], tmp_path: Path) -> None:
+    support.build(tmp_path / "out", texts[0], **DEDUP)
+    next((tmp_path / "out" / ".build" / "hashes").glob("00001-0000.npy")).write_bytes(b"damaged")
+    with pytest.raises(WholewordError, match="lacks what shard 1 hashes to"):
+        add(tmp_path / "out", texts[1], **DEDUP)
+
+
+def test_named_parts_are_added_to(texts: list[Path], tmp_path: Path) -> None:
+    def named(*numbers: int) -> dict[str, Any]:
+        return {"validation_inputs": tuple(str(texts[number]) for number in numbers)}
+
+    one = support.build(tmp_path / "one", *texts[:2], **named(2, 1))
+    support.build(tmp_path / "out", texts[0], **named(2))
+    manifest = add(tmp_path / "out", texts[1], **named(1))
+    for part in ("train", "validation"):
+        rows = [
+            support.read_shards(folder, of, part)["input_ids"].to_pylist()
+            for folder, of in ((tmp_path / "one", one), (tmp_path / "out", manifest))
+        ]
+        assert rows[0] == rows[1]
+    documents = [
+        set(support.read_shards(tmp_path / "out", manifest, part)["document"].to_pylist())
+        for part in ("train", "validation")
+    ]
+    assert not documents[0] & documents[1]
 
 
 def test_the_command(texts: list[Path], tmp_path: Path) -> None:
