@@ -56,7 +56,10 @@ def cut_text(
     loaded = load_tokenizer_once(tokenizer)
     reason = ""
     if segmenter == "auto":
-        segmenter, reason = choose_segmenter([text], loaded.json, loaded.special.unk_id)
+        has_options = bool(user_dicts) or not hmm
+        segmenter, reason = choose_segmenter(
+            [text], loaded.json, loaded.special.unk_id, has_options
+        )
     spec = parse_segmenter(segmenter, user_dicts, hmm)
     encoded = ReferenceEncoder(loaded.json, spec).encode(pa.array([text], pa.large_string()))
     backend = load_backend(loaded.json)

@@ -12,7 +12,7 @@ _COMMONEST = "的一是不了在人有我他"
 
 
 def choose_segmenter(
-    texts: Iterable[str], tokenizer_json: str, unk_id: int | None
+    texts: Iterable[str], tokenizer_json: str, unk_id: int | None, has_options: bool = False
 ) -> tuple[str, str]:
     """`jieba` for text in Chinese that the vocabulary can spell, else `none`; and why.
 
@@ -20,7 +20,10 @@ def choose_segmenter(
         texts: a sample.
         tokenizer_json: the tokenizer, of any kind: byte-level ones spell Han in bytes.
         unk_id: its unknown token, if it has one.
+        has_options: whether options are given that only jieba has.
     """
+    if has_options:
+        return "jieba", "its options are given"
     characters = han = kana = 0
     for text in texts:
         visible = [character for character in text if not character.isspace()]

@@ -23,6 +23,3 @@ class TaskProgress:
     output."""
     path: str = ""
     """The file that was read."""
-    documents: int = 0
-    invalid: int = 0
-    """Documents that are not valid UTF-8."""

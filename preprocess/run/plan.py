@@ -91,13 +91,7 @@ def plan_build(options: BuildOptions) -> BuildPlan:
     room = options.max_length - tokenizer.special.overhead(options.pairs)
     if room < 2:
         raise WholewordError(f"--max-length {options.max_length}: leaves no room for text")
-    name, why = options.segmenter, ""
-    if name == "auto" and base:
-        name, why = base.manifest.segmenter.name, "as the dataset was built"
-    elif name == "auto":
-        sample = sample_texts(files, options.document_separator, options.text_field)
-        name, why = choose_segmenter(sample, tokenizer.json, tokenizer.special.unk_id)
-    segmenter = parse_segmenter(name, options.user_dicts, options.hmm)
+    segmenter, why = _choose_segmenter(options, files, tokenizer, base)
     encoder, reason = choose_encoder(options.encoder, tokenizer.json, segmenter)
     if options.encoder == "compiled" and reason:
         raise WholewordError(f"--encoder compiled: {reason}; use --encoder auto or reference")
@@ -126,6 +120,21 @@ def plan_build(options: BuildOptions) -> BuildPlan:
         split_size=split_size,
         base=base,
     )
+
+
+def _choose_segmenter(
+    options: BuildOptions, files: list[InputFile], tokenizer: LoadedTokenizer, base: Base | None
+) -> tuple[SegmenterSpec, str]:
+    """The segmenter, and why it was chosen where nobody named it."""
+    name, why = options.segmenter, ""
+    if name == "auto" and base:
+        name, why = base.manifest.segmenter.name, "as the dataset was built"
+    elif name == "auto":
+        sample = sample_texts(files, options.document_separator, options.text_field)
+        has_options = bool(options.user_dicts) or not options.hmm
+        unk_id = tokenizer.special.unk_id
+        name, why = choose_segmenter(sample, tokenizer.json, unk_id, has_options)
+    return parse_segmenter(name, options.user_dicts, options.hmm), why
 
 
 def _parts(options: BuildOptions) -> tuple[Part, ...]:

@@ -1,6 +1,5 @@
 """One task: documents of some splits -> encoded documents -> rows -> one shard of each part."""
 
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -9,21 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from preprocess.clean.distinct import DistinctTexts
 from preprocess.clean.holdout import Holdout
 from preprocess.clean.rules import Kept
-from preprocess.clean.samples import Sample, first_samples
 from preprocess.encode.audit import Auditor
-from preprocess.encode.dictionary import DictionaryWords
 from preprocess.encode.encoders import make_encoder
 from preprocess.encode.protocol import EncodedDocuments, EncoderSpec
-from preprocess.encode.unknown import UnknownCharacters
 from preprocess.format import HISTOGRAM_BINS
 from preprocess.read.buffers import text_buffers
 from preprocess.read.documents import DocumentBatch
 from preprocess.read.sources import Task
 from preprocess.run.dedup import Copies, DedupSpec
 from preprocess.run.events import TaskProgress
+from preprocess.run.findings import Findings
 from preprocess.run.state import PartReport, TaskReport, writing
 from preprocess.run.task_documents import ReadSpec, TaskDocuments
 from preprocess.write.rows import cut_rows, gather_rows
@@ -62,8 +58,7 @@ class TaskRun:
         self._documents = TaskDocuments(spec.reading)
         self._encoder = make_encoder(spec.encoder)
         self._auditor = Auditor(spec.encoder, spec.audit)
-        self._dictionary = DictionaryWords(spec.encoder.segmenter.user_dicts)
-        self._unknown = UnknownCharacters(spec.encoder.tokenizer_json, spec.unk_id)
+        self._findings = Findings(spec.encoder, spec.unk_id)
 
     def __call__(self, task: Task) -> Iterator[TaskProgress | TaskReport]:
         """Write the task's shards; yields progress, then the report."""
@@ -72,60 +67,34 @@ class TaskRun:
 
     def _run(self, task: Task) -> Iterator[TaskProgress | TaskReport]:
         spec = self._spec
-        counts: Counter[str] = Counter()
-        samples: list[Sample] = []
-        distinct = DistinctTexts()
         holdout = Holdout(
             spec.validation_fraction if task.part == "train" else 0,
             spec.copies if task.number == spec.first_task else {},
         )
-        copies = Copies(Path(spec.output), spec.dedup, task)
-        files: dict[str, tuple[int, int]] = {}
-        self._unknown.begin_task()
-        self._dictionary.begin_task()
-        read = encoded_before = 0
+        repeated = Copies(Path(spec.output), spec.dedup, task)
+        self._findings.begin_task()
+        encoded_before = 0
         with ExitStack() as stack:
             writers = {
                 part: stack.enter_context(_PartWriter(spec, task.number, part))
                 for part in spec.parts
             }
             for kept in self._documents(task):
-                kept = copies.leave_out(kept)
+                kept = repeated.leave_out(kept)
                 hashes = hash_documents(*text_buffers(kept.batch.documents))
-                distinct.add(hashes)
                 kept, held = holdout(kept, hashes)
-                batch = kept.batch
-                encoded = self._encode(batch)
-                self._unknown.add(batch.documents, encoded)
-                self._dictionary.add(batch.documents)
-                all_before, invalid_before = files.get(batch.path, (0, 0))
-                files[batch.path] = (all_before + kept.read, invalid_before + batch.invalid)
-                audit = self._auditor.check(batch, encoded, encoded_before)
-                counts.update(batch.counts)
-                counts.update(encoded.counts)
-                counts["words_cut"] += _write(spec, task, kept, held, encoded, writers)
-                samples = list(first_samples([*samples, *kept.samples]))
-                read += kept.read
-                encoded_before += len(batch.documents)
-                yield TaskProgress(
-                    batch.bytes_read,
-                    len(encoded.ids),
-                    audit,
-                    batch.path,
-                    kept.read,
-                    batch.invalid,
-                )
+                encoded = self._encode(kept.batch)
+                audit = self._auditor.check(kept.batch, encoded, encoded_before)
+                encoded_before += len(kept.batch.documents)
+                words_cut = _write(spec, task, kept, held, encoded, writers)
+                self._findings.add(kept, hashes, encoded, words_cut)
+                tokens = len(encoded.ids)
+                yield TaskProgress(kept.batch.bytes_read, tokens, audit, kept.batch.path)
         report = TaskReport(
             number=task.number,
             parts={part: writer.report for part, writer in writers.items()},
-            counts=dict(+counts),
-            documents=read,
-            samples=samples,
-            distinct=distinct.smallest,
-            unknown_characters=self._unknown.commonest,
-            not_utf8={path: counted for path, counted in files.items() if counted[1]},
-            has_dictionary_words=self._dictionary.occur,
             copies=holdout.copies if task.number == spec.tasks - 1 else {},
+            **self._findings.report(),
         )
         report.save(
             Path(spec.output), {part: writer.shard.index for part, writer in writers.items()}

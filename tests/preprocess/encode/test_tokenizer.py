@@ -89,6 +89,7 @@ def test_the_text_and_the_vocabulary_choose_the_segmenter(kind: str, tmp_path: P
     assert choose([*english, *chinese])[0] == ("none" if lacks else "jieba")
     assert choose(["これは日本語の文章です。私は人が好きです。"])[0] == "none"
     assert choose([]) == ("none", "0% of a sample of the text is Han")
+    assert choose(english, has_options=True)[0] == "jieba"
 
 
 @pytest.mark.parametrize(
