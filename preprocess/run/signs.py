@@ -137,8 +137,9 @@ def _dictionaries(plan: BuildPlan, reports: list[TaskReport]) -> Found:
 
 
 def repeated_share(manifest: Manifest) -> float:
-    """The share of documents that repeat another, about; 0 where nobody counted."""
+    """The share of documents that repeat another, about; 0 where none is left, or nobody counted."""
     documents = sum(part.documents for part in manifest.parts.values())
-    if not documents or manifest.distinct_texts is None:
+    clean = manifest.options.get("dedup") == "documents"
+    if clean or not documents or manifest.distinct_texts is None:
         return 0.0
     return max(0.0, 1 - manifest.distinct_texts / documents)
