@@ -137,7 +137,7 @@ def _dictionaries(plan: BuildPlan, reports: list[TaskReport]) -> Found:
 
 
 def repeated_share(manifest: Manifest) -> float:
-    """The share of documents that repeat another, about; 0 where none is left, or nobody counted."""
+    """The share of documents that repeat another, about; 0 where none is left or none counted."""
     documents = sum(part.documents for part in manifest.parts.values())
     clean = manifest.options.get("dedup") == "documents"
     if clean or not documents or manifest.distinct_texts is None:
