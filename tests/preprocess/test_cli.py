@@ -101,7 +101,7 @@ def test_unusable_inputs(tmp_path: Path, text: Path) -> None:
         ("*.none", "matches no"),
         ("empty.txt", "the input is empty"),
         ("blank.txt", "no document with text"),
-        ("field.jsonl", ":1: no text in the field 'text'; name the field with --text-field"),
+        ("field.jsonl", ":1: no field 'text' (it has body); name one with --text-field"),
         ("torn.txt.gz", "cannot be read"),
     ):
         output = tmp_path / "out" / name.replace("*", "star")
@@ -189,20 +189,23 @@ def test_json_output_is_nothing_but_json(tmp_path: Path, text: Path) -> None:
     assert done.errors == ""
 
 
-def test_text_in_another_encoding_is_warned_of(tmp_path: Path) -> None:
+def test_text_in_another_encoding_is_recognized_or_warned_of(tmp_path: Path) -> None:
     text = "天下大势，分久必合，合久必分。\n" * 50
     (tmp_path / "gbk.txt").write_text(text, encoding="gb18030")
     (tmp_path / "torn.txt").write_bytes(text.encode() + b"one \xff line\n")
-    (tmp_path / "gbk.jsonl").write_bytes('{"text": "天下大势"}\n'.encode("gb18030"))
-    done = invoke(*build_arguments(tmp_path / "out", tmp_path))
+    arguments = build_arguments(tmp_path / "out", tmp_path)
+    done = invoke(*arguments)
     assert done.status == 0
-    lines = done.errors.splitlines()
-    assert [line.split(": ")[1] for line in lines] == [
-        str(tmp_path / "gbk.jsonl"),
-        str(tmp_path / "gbk.txt"),
-    ]
-    assert "100% of its documents are not UTF-8" in lines[1]
-    assert f"iconv -f GB18030 -t UTF-8 {tmp_path}/gbk.txt" in lines[1]
+    assert f"read as gb18030: {tmp_path}/gbk.txt\n" in done.output
+    [line] = done.errors.splitlines()
+    assert f"{tmp_path}/torn.txt: 2% of its documents are not UTF-8" in line
+    assert read_manifest(tmp_path / "out").counts["bytes_replaced"] == 1
+    done = invoke(*arguments, "--encoding", "utf-8", "--overwrite")
+    assert done.status == 0
+    warned = done.errors.splitlines()
+    assert f"{tmp_path}/gbk.txt: 100% of its documents are not UTF-8" in warned[0]
+    assert "--overwrite and --encoding NAME" in warned[0]
+    assert len(warned) == 2
 
 
 def test_train_vocab(tmp_path: Path, text: Path) -> None:

@@ -14,8 +14,10 @@ from transformers import AutoTokenizer
 from preprocess import files
 from preprocess.encode.tokenizer import load_backend, load_tokenizer
 from preprocess.errors import WholewordError
-from preprocess.read.documents import read_documents
-from preprocess.read.sources import Split, find_inputs
+from preprocess.read.cutting import plan_tasks
+from preprocess.read.documents import read_task
+from preprocess.read.input_files import find_inputs
+from preprocess.read.sources import ReadOptions
 from preprocess.run import finalize, state
 from preprocess.run.build import run_build
 from preprocess.run.plan import plan_build
@@ -31,8 +33,8 @@ def texts_of(folder: Path) -> list[str]:
     """The documents of the corpus, read once and whole."""
     return [
         text
-        for file in find_inputs((str(folder),), "train")
-        for batch in read_documents(Split(file, 0, file.bytes), "line", "text")
+        for task in plan_tasks(find_inputs((str(folder),), "train"), "line", 1 << 40)
+        for batch in read_task(task, ReadOptions())
         for text in batch.documents.to_pylist()
     ]
 
@@ -334,7 +336,7 @@ def test_a_defect_names_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ZeroDivisionError) as error:
         support.build(tmp_path / "out", tmp_path / "in.txt")
     assert error.value.__notes__ == [
-        f"{tmp_path}/in.txt: in the documents that begin at bytes 0 to 4"
+        f"in the documents from {tmp_path}/in.txt, byte 0, to {tmp_path}/in.txt, byte 4"
     ]
 
 
