@@ -94,10 +94,16 @@ def _join(columns: list[pa.Array], separator: str) -> pa.Array:
     """Texts of several columns as one; a null or empty one is left out, all null are null."""
     if len(columns) == 1:
         return columns[0]
-    parts = [pc.if_else(pc.equal(pc.binary_length(column), 0), None, column) for column in columns]
+    empty = pa.scalar(b"", pa.large_binary())
+    parts = [pc.if_else(pc.equal(column, empty), None, column) for column in columns]
+    # Where all are null, `skip` gives no row at all: such rows must not come to it.
+    filled = reduce(pc.or_, (part.is_valid() for part in parts))
     between = pa.scalar(separator.encode(), pa.large_binary())
-    joined = pc.binary_join_element_wise(*parts, between, null_handling="skip")
-    return pc.if_else(reduce(pc.or_, (column.is_valid() for column in columns)), joined, None)
+    joined = pc.binary_join_element_wise(
+        *(part.filter(filled) for part in parts), between, null_handling="skip"
+    )
+    there = reduce(pc.or_, (column.is_valid() for column in columns))
+    return pc.replace_with_mask(pc.if_else(there, empty, None), filled, joined)
 
 
 def _text_columns(table: pa.RecordBatch, paths: list[list[str]]) -> pa.RecordBatch:
