@@ -222,9 +222,9 @@ def test_fields_nested_by_dots_and_joined(tmp_path: Path) -> None:
     ]
     columns = pa.Table.from_pylist(rows)
     pq.write_table(columns, tmp_path / "a.parquet")
-    with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as sink:
-        with pa.ipc.new_stream(sink, columns.schema) as writer:
-            writer.write_table(columns)
+    sink = pa.OSFile(str(tmp_path / "a.arrow"), "wb")
+    with sink, pa.ipc.new_stream(sink, columns.schema) as writer:
+        writer.write_table(columns)
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "a.json").write_text(json.dumps(rows))
     for name in ("a.parquet", "a.arrow", "a.jsonl", "a.json"):
