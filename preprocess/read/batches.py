@@ -51,7 +51,7 @@ class DocumentBatch:
 
 
 def batch_of_bytes(
-    file: InputFile,
+    files: Sequence[InputFile],
     offsets: np.ndarray,
     text: np.ndarray | pa.Buffer,
     positions: np.ndarray,
@@ -59,22 +59,34 @@ def batch_of_bytes(
     bytes_read: int,
     counts: Counter[str],
     unit: str = "byte",
+    ends: np.ndarray | None = None,
 ) -> DocumentBatch:
     """Documents of bytes; what is not UTF-8 in them is replaced and counted.
 
     Args:
-        file: where they come from.
+        files: where they come from.
         offsets: int64 `[documents + 1]`.
         text: uint8 `[offsets[-1]]`.
         positions: int64 `[documents]`.
         bytes_read: see `DocumentBatch`.
         counts: what was dropped or repaired before.
         unit: see `Source`.
+        ends: int64 `[files]`: documents up to the end of each file; may be left out for one.
     """
     documents, replaced = _valid(offsets, text)
     counts["bytes_replaced"] += sum(replaced)
-    source = Source(file.path, unit, len(documents), len(replaced) - replaced.count(0))
-    return DocumentBatch(documents, positions, (source,), bytes_read, dict(+counts))
+    ends = np.array([len(documents)]) if ends is None else ends
+    invalid = np.cumsum([0, *(np.array(replaced or [0] * len(documents)) > 0)])[ends]
+    sources = tuple(
+        Source(file.path, unit, count, bad)
+        for file, count, bad in zip(
+            files,
+            np.diff(ends, prepend=0).tolist(),
+            np.diff(invalid, prepend=0).tolist(),
+            strict=True,
+        )
+    )
+    return DocumentBatch(documents, positions, sources, bytes_read, dict(+counts))
 
 
 def batch_of_texts(
@@ -105,7 +117,7 @@ def batch_of_texts(
     if len(offsets) > 1 and np.diff(offsets).max() > MAX_DOCUMENT_BYTES:
         offsets, data, positions = _cut(offsets, data, positions, counts)
     return batch_of_bytes(
-        file, offsets, data, positions, bytes_read=bytes_read, counts=counts, unit=unit
+        [file], offsets, data, positions, bytes_read=bytes_read, counts=counts, unit=unit
     )
 
 

@@ -14,7 +14,7 @@ from preprocess.read.lines import find_lines
 from preprocess.read.sources import InputFile, Split
 from preprocess.read.streams import utf8_pieces
 
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ def whole_documents(split: Split, mode: str) -> Iterator[Chunk]:
             continue
         held = b"".join([held, *waiting])
         waiting.clear()
-        if position == 0 and held.startswith(_BOM):
-            held = held[len(_BOM) :]
-            position = len(_BOM)
+        if position == 0 and held.startswith(BOM):
+            held = held[len(BOM) :]
+            position = len(BOM)
         boundaries = _boundaries(held, mode)
         while _first_end(held, boundaries) > batches.MAX_DOCUMENT_BYTES:
             if mode == "record":
@@ -76,9 +76,9 @@ def whole_documents(split: Split, mode: str) -> Iterator[Chunk]:
         position += end
         held = held[end:]
     rest = b"".join([held, *waiting])
-    if position == 0 and rest.startswith(_BOM):
-        rest = rest[len(_BOM) :]
-        position = len(_BOM)
+    if position == 0 and rest.startswith(BOM):
+        rest = rest[len(BOM) :]
+        position = len(BOM)
     if rest or used:
         yield Chunk(rest, position, used)
 

@@ -2,12 +2,13 @@
 
 import os
 import stat
+from dataclasses import replace
 
 from preprocess.errors import WholewordError
 from preprocess.format import Part
 from preprocess.read.encodings import SAMPLE_BYTES, UTF8, choose_encoding
 from preprocess.read.folders import list_files
-from preprocess.read.formats import TABLES, Form, form_of
+from preprocess.read.formats import TABLES, Form, compression_of, form_of
 from preprocess.read.json_texts import is_json_lines
 from preprocess.read.sources import InputFile, reading
 from preprocess.read.streams import to_utf8_once, unpacked
@@ -43,33 +44,39 @@ def _describe(path: str, part: Part, asked: str) -> InputFile:
         status = os.stat(path)  # noqa: PTH116 (there may be 200,000)
         if not stat.S_ISREG(status.st_mode):  # reading a pipe could wait without end
             raise WholewordError(f"{path}: not a regular file; write the text to one")
-        with open(path, "rb"):  # noqa: PTH123
-            pass
+        compression = compression_of(path)
+        with open(path, "rb", buffering=0) as stream:  # noqa: PTH123
+            sample = b"" if compression or form in TABLES else stream.read(SAMPLE_BYTES)
     except OSError as error:
         raise WholewordError(
             f"{path}: cannot be read ({error.strerror}); check its permissions"
         ) from error
     except UnicodeEncodeError as error:
         raise WholewordError(f"{path}: its name is not UTF-8; rename it") from error
-    file = InputFile(path, status.st_size, status.st_mtime_ns, part, form)
-    return file if form in TABLES or not file.bytes else _look_inside(file, asked)
+    size, time = status.st_size, status.st_mtime_ns
+    file = InputFile(path, size, time, part, form, compression=compression)
+    return file if form in TABLES or not size else _look_inside(file, asked, sample)
 
 
-def _look_inside(file: InputFile, asked: str) -> InputFile:
+def _look_inside(file: InputFile, asked: str, sample: bytes) -> InputFile:
     """The file with its encoding, and JSON lines as what they are where it is called `.json`."""
     if asked == UTF8 and file.form != "json":
         return file
-    sample = b""
-    with reading(file):
-        for data, _ in unpacked(file, 0, file.bytes, SAMPLE_BYTES):
-            sample += data
-            if len(sample) >= SAMPLE_BYTES:
-                break
-    sample = sample[:SAMPLE_BYTES]
+    if file.compression:
+        with reading(file):
+            sample = _unpack_sample(file)
     encoding = choose_encoding(sample, asked)
     form: Form = file.form
     if form == "json" and is_json_lines(to_utf8_once(sample, encoding)):
         form = "jsonl"
-    if (form, encoding) == (file.form, file.encoding):
-        return file
-    return InputFile(file.path, file.bytes, file.mtime_ns, file.part, form, encoding)
+    unchanged = (form, encoding) == (file.form, file.encoding)
+    return file if unchanged else replace(file, form=form, encoding=encoding)
+
+
+def _unpack_sample(file: InputFile) -> bytes:
+    sample = b""
+    for data, _ in unpacked(file, 0, file.bytes, SAMPLE_BYTES):
+        sample += data
+        if len(sample) >= SAMPLE_BYTES:
+            break
+    return sample[:SAMPLE_BYTES]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from preprocess.errors import WholewordError
 from preprocess.format import Part
-from preprocess.read.formats import Form, compression_of
+from preprocess.read.formats import Form
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,8 @@ class InputFile:
     encoding: str = "utf-8"
     """Python's name of it; of no meaning in a table."""
 
-    @property
-    def compression(self) -> str:
-        """One of `COMPRESSIONS`, or nothing."""
-        return compression_of(self.path)
+    compression: str = ""
+    """Its suffix, or nothing."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +60,24 @@ class Task:
     def bytes(self) -> int:
         """Size of the input, compressed files as stored on disk."""
         return sum(split.bytes for split in self.splits)
+
+
+def is_plain(file: InputFile) -> bool:
+    """Whether the stored bytes are text in UTF-8 as they are."""
+    return file.form == "text" and file.encoding == "utf-8" and not file.compression
+
+
+def read_whole(file: InputFile) -> bytes:
+    """All bytes of a small file.
+
+    Raises:
+        OSError: it cannot be read, or became shorter.
+    """
+    with open(file.path, "rb", buffering=0) as stream:  # noqa: PTH123 (there may be 200,000)
+        data = stream.read(file.bytes)
+    if len(data) < file.bytes:
+        raise OSError(f"it became shorter: {file.bytes - len(data)} bytes are missing")
+    return data
 
 
 def check_unchanged(file: InputFile) -> None:
