@@ -84,15 +84,17 @@ def read_files(splits: list[Split], options: ReadOptions) -> Iterator[DocumentBa
     Raises:
         WholewordError: as for `read_task`.
     """
-    pieces = []
+    pieces, boms = [], []
     for split in splits:
         with reading(split.file):
-            data = read_whole(split.file).removeprefix(BOM)
-            pieces.append(data if data.endswith(b"\n") or not data else data + b"\n")
-    starts = np.cumsum([0, *map(len, pieces)])
+            whole = read_whole(split.file)
+        data = whole.removeprefix(BOM)
+        boms.append(len(whole) - len(data))
+        pieces.append(data if data.endswith(b"\n") or not data else data + b"\n")
+    starts = np.cumsum([0, *map(len, pieces)])[:-1]
     files = [split.file for split in splits]
     chunk = Chunk(b"".join(pieces), 0, sum(split.bytes for split in splits))
-    yield _gather(files, starts[:-1], chunk, options.separator)
+    yield _gather(files, starts, np.array(boms) - starts, chunk, options.separator)
 
 
 def read_split(split: Split, options: ReadOptions) -> Iterator[DocumentBatch]:
@@ -110,13 +112,22 @@ def read_split(split: Split, options: ReadOptions) -> Iterator[DocumentBatch]:
 
 def _read_text(split: Split, options: ReadOptions) -> Iterator[DocumentBatch]:
     for chunk in whole_documents(split, options.separator):
-        yield _gather([split.file], np.zeros(1, np.int64), chunk, options.separator)
+        start = np.zeros(1, np.int64)
+        yield _gather([split.file], start, start + chunk.position, chunk, options.separator)
 
 
 def _gather(
-    files: list[InputFile], starts: np.ndarray, chunk: Chunk, separator: str
+    files: list[InputFile], starts: np.ndarray, shifts: np.ndarray, chunk: Chunk, separator: str
 ) -> DocumentBatch:
-    """Documents of a chunk in which each file begins at its start, int64 `[files]`."""
+    """Documents of a chunk.
+
+    Args:
+        files: what it is of.
+        starts: int64 `[files]`: where in the chunk each begins.
+        shifts: int64 `[files]`: what added to a place in the chunk gives the place in the file.
+        chunk: whole documents.
+        separator: what ends a document.
+    """
     begins, ends, blank = chunk.lines
     first_lines = np.searchsorted(begins, starts)
     numbers, count = _number_lines(blank, separator, first_lines)
@@ -130,12 +141,11 @@ def _gather(
     positions = begins[numbered][np.searchsorted(numbers[numbered], np.arange(count))]
     before = np.searchsorted(positions, starts)  # documents before each file
     ends_of_files = np.append(before[1:], count)
-    shift = np.repeat(starts, np.diff(ends_of_files, prepend=0))
     return batch_of_bytes(
         files,
         offsets,
         text,
-        positions - shift + chunk.position,
+        positions + np.repeat(shifts, np.diff(ends_of_files, prepend=0)),
         bytes_read=chunk.bytes_read,
         counts=counts,
         ends=ends_of_files,

@@ -128,6 +128,67 @@ def _visible(documents: list[str]) -> str:
     return "".join("".join(documents).split())
 
 
+@given(st.lists(_data, min_size=2, max_size=6), _separators)
+def test_small_files_together_give_what_each_gives_alone(
+    tmp_path_factory: pytest.TempPathFactory, contents: list[bytes], separator: str
+) -> None:
+    folder = tmp_path_factory.mktemp("x")
+    wanted, counts, sources = [], Counter[str](), []
+    for i, data in enumerate(contents):
+        (folder / f"{i}.txt").write_bytes(data or b"\n")
+        documents, more = read(folder / f"{i}.txt", separator, encoding="utf-8")
+        wanted += documents
+        counts += more
+        sources.append((str(folder / f"{i}.txt"), len(documents)))
+    [task] = plan_tasks(find_inputs((str(folder),), "train", "utf-8"), separator, LARGE)
+    [batch] = read_task(task, ReadOptions(separator))
+    assert batch.documents.to_pylist() == wanted
+    assert batch.counts == counts
+    assert [(source.path, source.documents) for source in batch.sources] == sources
+    invalid = sum("\ufffd" in data.decode("utf-8", "replace") for data in contents)
+    assert sum(source.invalid > 0 for source in batch.sources) <= invalid
+    for i, document in enumerate(wanted):
+        path, place = batch.place(i)
+        begin = int(place.removeprefix("byte "))
+        found = Path(path).read_bytes()[begin:].decode("utf-8", "replace")
+        assert found.replace("\r", "").startswith(document.split("\n")[0].replace("\r", ""))
+
+
+_characters = st.sampled_from(
+    [*"ab中一上\u0a00\u0a0a\ufeff😀é\u3000", " ", "\n", "\n", "\n\n", "\r\n"]
+)
+
+
+@given(
+    st.lists(_characters, min_size=1, max_size=60).map("".join),
+    st.sampled_from(["gb18030", "utf-16-le", "utf-16-be", "utf-32-le", "utf-16", "utf-7"]),
+    st.sampled_from(["line", "blank-line"]),
+    st.integers(1, 40),
+    st.integers(1, 30),
+    st.binary(max_size=3),
+)
+def test_encodings_do_not_depend_on_splits_and_reads(
+    tmp_path_factory: pytest.TempPathFactory,
+    text: str,
+    encoding: str,
+    separator: str,
+    split_size: int,
+    read_size: int,
+    damage: bytes,
+) -> None:
+    path = tmp_path_factory.mktemp("x") / "input.txt"
+    data = text.encode(encoding)
+    middle = len(data) // 2 & ~3
+    for content in (data, data[:middle] + damage + data[middle:]):
+        path.write_bytes(content)
+        at_once = read(path, separator, encoding=encoding)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(streams, "READ_BYTES", read_size)
+            assert read(path, separator, split_size, encoding) == at_once
+        if content is data:
+            assert at_once[0] == expected(text.encode(), separator)
+
+
 @pytest.mark.parametrize("separator", ["line", "blank-line", "file"])
 def test_only_a_line_feed_ends_a_line(tmp_path: Path, separator: str) -> None:
     text = "a\rb\u2028c\x85d\x0be\x0cf\x1cg"
