@@ -62,6 +62,8 @@ class BuildOptions:
         """
         if "\0" in self.output:
             raise WholewordError("--output: a folder's name cannot hold a NUL character")
+        if self.output != self.output.encode(errors="replace").decode():
+            raise WholewordError(f"--output {self.output!r}: the name is not UTF-8; use another")
         if "://" in self.output:
             raise WholewordError(
                 f"--output {self.output}: addresses cannot be written yet; name a folder on a disk"

@@ -45,8 +45,9 @@ def _describe(path: str, part: Part, asked: str) -> InputFile:
         if not stat.S_ISREG(status.st_mode):  # reading a pipe could wait without end
             raise WholewordError(f"{path}: not a regular file; write the text to one")
         compression = compression_of(path)
+        looked_at = 0 if compression or form in TABLES else min(status.st_size, SAMPLE_BYTES)
         with open(path, "rb", buffering=0) as stream:  # noqa: PTH123
-            sample = b"" if compression or form in TABLES else stream.read(SAMPLE_BYTES)
+            sample = stream.read(looked_at)
     except OSError as error:
         raise WholewordError(
             f"{path}: cannot be read ({error.strerror}); check its permissions"

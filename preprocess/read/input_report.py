@@ -23,7 +23,7 @@ def input_lines(files: list[InputFile], left_out: dict[str, str]) -> list[str]:
         for path, reason in left_out.items():
             reasons.setdefault(reason, []).append(path)
         parts = [f"{len(paths):,} {why} ({_names(paths)})" for why, paths in reasons.items()]
-        hint = "; what is text, name with --input and a known suffix"
+        hint = "; to read one, name it with --input, and give it a known suffix"
         lines.append(f"left out: {'; '.join(parts)}{hint}")
     encodings: dict[str, list[str]] = {}
     for file in files:

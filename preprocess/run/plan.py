@@ -2,7 +2,7 @@
 
 import hashlib
 import importlib.metadata
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,7 @@ def identity(plan: BuildPlan) -> dict[str, Any]:
         "options": shaping_options(plan.options),
         "tokenizer": plan.tokenizer.sha256,
         "segmenter": segmenter_entry(plan.segmenter).model_dump(),
-        "inputs": [asdict(file) for file in plan.files],
+        "inputs": [dict(vars(file)) for file in plan.files],
         "split sizes": [task.bytes for task in plan.tasks],
     }
 

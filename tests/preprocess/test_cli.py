@@ -134,6 +134,10 @@ def test_unusable_options(tmp_path: Path, text: Path) -> None:
         (["--output", str(tmp_path / ("x" * 300))], "cannot be written (File name too long)"),
         (["--output", str(tmp_path)], "holds something that is not a build"),
         (["--output", str(tmp_path), "--overwrite"], "--overwrite does not remove"),
+        (["--output", "s3://bucket/out"], "--output s3://bucket/out: addresses cannot be written"),
+        (["--input", "s3://bucket/in"], "s3://bucket/in: addresses are not read yet"),
+        (["--encoding", "gb13080"], "--encoding gb13080: not an encoding of text; did you mean gb"),
+        (["--text-field", "a", "--text-field", "a"], "--text-field: name each field once"),
     ):
         done = invoke(*build_arguments(tmp_path / "out", text), *arguments)
         done.assert_one_line(problem)
@@ -208,6 +212,26 @@ def test_text_in_another_encoding_is_recognized_or_warned_of(tmp_path: Path) -> 
     assert len(warned) == 2
 
 
+def test_what_a_folder_holds_is_said_and_fields_are_joined(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    rows = [{"title": f"第{i}回", "meta": {"body": "天下大势，分久必合。"}} for i in range(40)]
+    lines = "".join(json.dumps(row) + "\n" for row in [*rows, {"title": 5}])
+    (folder / "A.JSONL").write_text(lines)
+    (folder / ".hidden.txt").write_text("x\n")
+    arguments = build_arguments(tmp_path / "out", folder)
+    arguments += ["--text-field", "title", "--text-field", "meta.body", "--field-separator", r"\n"]
+    done = invoke(*arguments)
+    assert done.status == 0, done
+    assert f"left out: 1 hidden ({folder}/.hidden.txt)" in done.output
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest.counts["not_text"] == 1
+    assert manifest.options["text_fields"] == ["title", "meta.body"]
+    assert sum(part.documents for part in manifest.parts.values()) == 40
+    done = invoke(*arguments, "--strict", "--overwrite")
+    done.assert_one_line(f"{folder}/A.JSONL:41: the field 'title' and 'meta.body' holds a number")
+
+
 def test_train_vocab(tmp_path: Path, text: Path) -> None:
     folder = tmp_path / "tokenizer"
     arguments = ["train-vocab", "--input", str(text), "--output", str(folder), "--vocab-size", "40"]
@@ -255,7 +279,7 @@ _word = st.one_of(
     st.floats().map(str),
     st.sampled_from(["", ".", "/", "~", "auto", "jieba", "none", "x" * 300, "*", "a:b", "\udcff"]),
 )
-_SHARED = ["--input", "--text-field"]
+_SHARED = ["--input", "--text-field", "--field-separator", "--encoding"]
 _VALUES = {
     "build-shards": [
         *("--tokenizer", "--segmenter", "--user-dict", "--max-length", "--document-separator"),
@@ -267,7 +291,7 @@ _VALUES = {
     "describe": ["--data"],
 }
 _FLAGS = {
-    "build-shards": ["--pairs", "--no-hmm", "--overwrite", "--json"],
+    "build-shards": ["--pairs", "--no-hmm", "--overwrite", "--json", "--strict"],
     "train-vocab": ["--no-lowercase"],
     "verify": ["--reindex"],
     "describe": ["--json"],
