@@ -26,6 +26,8 @@ from preprocess.vocabulary import train_vocabulary
 from preprocess.write.manifest import Manifest, read_manifest
 
 SAMPLE = "samples/zh"
+LARGE = 8 << 20
+"""Bytes of an input file that several workers would share, if it could be cut."""
 CONTRADICTS = 0.01
 """Share of damaged documents above which a file may have another encoding than it was read in."""
 _MAX_DIGITS = 18
@@ -316,8 +318,10 @@ def _report(manifest: Manifest, folder: Path, title: str, as_json: bool) -> None
         print(json.dumps(summary(manifest, folder), ensure_ascii=False))
         return
     console.print(summary_table(manifest, f"{folder}  {title}"))
-    if len(manifest.inputs) == 1 and (why := uncuttable(manifest.inputs[0].path)):
+    tasks = max(len(part.shards) for part in manifest.parts.values())
+    only = manifest.inputs[0]
+    if len(manifest.inputs) == tasks == 1 and only.bytes > LARGE and (why := uncuttable(only.path)):
         console.print(
-            f"{manifest.inputs[0].path} is {why}, which only one worker can read; "
+            f"{only.path} is {why}, which only one worker can read; "
             "cut it into several to use them all"
         )

@@ -51,30 +51,33 @@ def read_table(split: Split, options: ReadOptions) -> Iterator[DocumentBatch]:
     source = _read_parquet if split.file.form == "parquet" else _read_arrow
     waiting: list[pa.RecordBatch] = []
     row = read = size = 0
-    for rows, first_row, share in source(split, options.text_fields):
-        row = row if waiting else first_row
-        waiting.append(rows)
-        size += rows.nbytes
-        if size >= streams.READ_BYTES:
-            used = int(split.bytes * share) - read
-            yield _batch(split.file, pa.concat_batches(waiting), row, options, used)
-            waiting.clear()
-            size = 0
-            read += used
-    if waiting:
-        rows = pa.concat_batches(waiting)
-        yield _batch(split.file, rows, row, options, split.bytes - read)
-    elif read < split.bytes:
-        yield _batch(split.file, _NOTHING, row, options, split.bytes - read)
+    for table, first_row, share in source(split, options.text_fields):
+        step = max(1, streams.READ_BYTES * table.num_rows // max(table.nbytes, 1))
+        for begin in range(0, table.num_rows, step):
+            row = row if waiting else first_row + begin
+            waiting.append(table.slice(begin, step))
+            size += waiting[-1].nbytes
+            if size >= streams.READ_BYTES:
+                used = int(split.bytes * share) - read
+                yield _batch(split.file, waiting, row, options, used)
+                waiting, size = [], 0
+                read += used
+    if waiting or read < split.bytes:
+        yield _batch(split.file, waiting or [_NOTHING], row, options, split.bytes - read)
 
 
 _NOTHING = pa.record_batch([pa.array([], pa.large_binary())], ["0"])
 
 
 def _batch(
-    file: InputFile, rows: pa.RecordBatch, first_row: int, options: ReadOptions, bytes_read: int
+    file: InputFile,
+    pieces: list[pa.RecordBatch],
+    first_row: int,
+    options: ReadOptions,
+    bytes_read: int,
 ) -> DocumentBatch:
     counts: Counter[str] = Counter()
+    rows = pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces)
     texts = _join(rows.columns, options.field_separator)
     positions = np.arange(first_row, first_row + rows.num_rows)
     if texts.null_count:
@@ -218,11 +221,8 @@ def _read_arrow(
             with _problems(file, f"record batch {number}: "):
                 texts = _text_columns(table, paths)
                 texts.validate(full=True)  # a damaged file's offsets may lead anywhere
-            step = max(1, streams.READ_BYTES * texts.num_rows // max(texts.nbytes, 1))
-            for begin in range(0, texts.num_rows, step):
-                rows = texts.slice(begin, step)
-                yield rows, first_row, min(source.tell() / max(split.bytes, 1), 1.0)
-                first_row += rows.num_rows
+            yield texts, first_row, min(source.tell() / split.bytes, 1.0)
+            first_row += texts.num_rows
 
 
 def _open_arrow(

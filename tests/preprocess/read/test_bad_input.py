@@ -215,6 +215,28 @@ def test_a_record_too_long_is_an_error_and_a_text_is_cut(
     assert read(tmp_path / "a.parquet") == (cut, {"documents_cut": 2})
 
 
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow"])
+def test_a_large_batch_of_rows_comes_in_pieces(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "READ_BYTES", 1000)
+    rows = pa.table({"text": [*["x" * 100] * 50, None, "中" * 1000, *["y"] * 50]})
+    path = tmp_path / name
+    if name == "a.parquet":
+        pq.write_table(rows, path)
+    else:
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, rows.schema) as writer:
+            writer.write_table(rows)
+    [task] = plan_tasks(find_inputs((str(path),), "train"), "line", 1 << 40)
+    found = list(read_task(task, ReadOptions()))
+    assert max(batch.documents.nbytes for batch in found) < 8000
+    assert sum(batch.bytes_read for batch in found) == path.stat().st_size
+    documents = [text for batch in found for text in batch.documents.to_pylist()]
+    assert documents == rows["text"].drop_null().to_pylist()
+    positions = [row for batch in found for row in batch.positions.tolist()]
+    assert positions == [*range(50), *range(51, 102)]
+
+
 def test_a_bomb_of_one_line_runs_in_bounded_memory(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl.gz"
     with gzip.open(path, "wb", 1) as stream:

@@ -273,6 +273,19 @@ def test_half_characters_of_json_are_replaced(tmp_path: Path) -> None:
     assert counts["bytes_replaced"] == 2
 
 
+def test_what_only_pythons_parser_takes(tmp_path: Path) -> None:
+    path = tmp_path / "input.jsonl"
+    lines = [
+        b'{"text": "a", "n": NaN}',
+        b'{"text": "x", "text": "b"}',
+        b'{"text": "c\xff\xe4\xb8d"}',
+    ]
+    path.write_bytes(b"\n".join(lines))
+    documents, counts = read(path)
+    assert documents == ["a", "b", "c\ufffd\ufffdd"]
+    assert counts == {"bytes_replaced": 2}
+
+
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
