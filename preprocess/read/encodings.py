@@ -18,10 +18,8 @@ UTF8 = "utf-8"
 _UNICODE = {"utf-16-le": 2, "utf-16-be": 2, "utf-32-le": 4, "utf-32-be": 4}
 """Encodings of fixed units, and bytes a unit."""
 _WESTERN = {"cp1252", "cp1251", "koi8_r"}
-_CANDIDATES = [
-    *("utf_16_le", "utf_16_be", "utf_32_le", "utf_32_be", "gb18030", "big5", "cp932", "euc_jp"),
-    *("cp949", *sorted(_WESTERN)),
-]
+_UNITS = ["utf_16_le", "utf_16_be", "utf_32_le", "utf_32_be"]
+_CANDIDATES = [*_UNITS, "gb18030", "big5", "cp932", "euc_jp", "cp949", *sorted(_WESTERN)]
 """What is looked for. With every code page there is, French would now and then be Baltic."""
 _BOMS = {
     codecs.BOM_UTF8: UTF8,
@@ -43,6 +41,8 @@ _NO_TEXT = {"unicode_escape", "raw_unicode_escape", "punycode", "idna", "undefin
 _ENOUGH = 5
 """Fewer invalid sequences say nothing: a damaged byte or two are no other encoding."""
 _PIECE = 8 << 10
+_MESS = 0.2
+"""How unlikely a text may look, as the detector measures it; its own default."""
 _ERRORS = "wholeword-mark"
 codecs.register_error(_ERRORS, lambda error: ("\udcff", error.end))  # type: ignore[attr-defined]
 
@@ -83,17 +83,18 @@ def choose_encoding(sample: bytes, asked: str) -> str:
     for bom, name in _BOMS.items():
         if sample.startswith(bom) and (asked == "auto" or name.startswith(asked)):
             return name
-    if len(sample) == SAMPLE_BYTES:  # end where a character surely does
-        end = sample.rfind(b"\n") + 1
-        sample = sample[:end] if end and not _has_units(sample) else sample[: len(sample) & ~3]
+    units = sample[: len(sample) & ~3]
     if asked != "auto":
-        names = [f"{asked.replace('-', '_')}_{order}" for order in ("le", "be")]
-        return codecs.lookup(_detect(sample, names) or names[0]).name
-    if not _has_units(sample) and _is_utf8(sample):
+        names = [name for name in _UNITS if name.startswith(asked.replace("-", "_"))]
+        return codecs.lookup(_detect(units, names) or names[0]).name
+    if len(sample) == SAMPLE_BYTES:  # end where a character surely does
+        sample = sample[: sample.rfind(b"\n") + 1] or sample
+    if not _has_units(units) and _is_utf8(sample):
         return UTF8
-    found = _detect(sample, _CANDIDATES)
+    found = _detect(units, _UNITS) if b"\0" in sample else None
+    found = found or _detect(sample, _CANDIDATES)
     if found is None or found in _WESTERN:  # a damaged byte rules out what the rest of it is
-        found = _vote(sample) or found
+        found = _vote(sample) or found or _detect(sample, _CANDIDATES, 2 * _MESS)
     return codecs.lookup(found).name if found else UTF8
 
 
@@ -114,10 +115,11 @@ def _is_utf8(sample: bytes) -> bool:
     return invalid < max(_ENOUGH, leading / 4)
 
 
-def _detect(sample: bytes, candidates: list[str]) -> str | None:
+def _detect(sample: bytes, candidates: list[str], mess: float = _MESS) -> str | None:
     import charset_normalizer  # 0.1 s: only for text that is not UTF-8
 
-    best = charset_normalizer.from_bytes(sample, cp_isolation=candidates).best()
+    found = charset_normalizer.from_bytes(sample, cp_isolation=candidates, threshold=mess)
+    best = found.best()
     return best.encoding if best else None
 
 

@@ -21,6 +21,7 @@ from preprocess.encode.encoders import choose_encoder, make_encoder
 from preprocess.encode.protocol import EncodedDocuments, EncoderSpec
 from preprocess.encode.segmenters import parse_segmenter
 from preprocess.encode.tokenizer import load_tokenizer
+from preprocess.read import encodings
 from preprocess.read.batches import join_batches
 from preprocess.read.cutting import plan_tasks
 from preprocess.read.documents import read_task
@@ -201,6 +202,25 @@ def test_encodings_of_one_script(encoding: str, asked: str, tmp_path: Path) -> N
     path = tmp_path / "a.txt"
     text(encoding)(path, TEXTS[encoding])
     assert read(path, encoding if asked == "NAME" else asked).to_pylist() == TEXTS[encoding]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "gb18030"])
+def test_a_sample_that_ends_inside_a_character(encoding: str) -> None:
+    data = support.ZH_SAMPLE.read_text(encoding="utf-8").encode(encoding)
+    for begin in (0, 4, 40):
+        sample = data[begin : begin + encodings.SAMPLE_BYTES]
+        assert encodings.choose_encoding(sample, "auto") == encoding
+
+
+def test_damaged_bytes_do_not_hide_an_encoding() -> None:
+    for encoding, texts in TEXTS.items():
+        data = "\n".join(texts).encode(encoding)
+        at = data.index(b"\n", len(data) // 2)
+        name = encodings.choose_encoding(data[:at] + b"\xff\xff" + data[at:], "auto")
+        assert data.decode(name, "replace").split("\n")[:50] == texts[:50]
+    text = "天下大势，分久必合。\n" * 100
+    data = text.encode()
+    assert encodings.choose_encoding(data + b"\xff" * 50 + b"\n" + data, "auto") == "utf-8"
 
 
 @pytest.mark.parametrize("parts", [1, 2])
