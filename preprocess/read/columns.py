@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import reduce
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,14 +33,11 @@ def row_groups(file: InputFile) -> list[int]:
     """
     with _problems(file):
         metadata = _open_parquet(file).metadata
-        groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-        sizes = [
-            sum(group.column(i).total_compressed_size for i in range(group.num_columns))
-            for group in groups
-        ]
+        # (Of a damaged file, the metadata of a column would end the process, in C++.)
+        sizes = [metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)]
     total = max(sum(sizes), 1)
-    ends = [file.bytes * sum(sizes[: i + 1]) // total for i in range(len(sizes))]
-    return [end - begin for begin, end in zip([0, *ends], ends, strict=False)] or [file.bytes]
+    ends = [file.bytes * size // total for size in accumulate(sizes, initial=0)]
+    return [end - begin for begin, end in pairwise(ends)] or [file.bytes]
 
 
 def read_table(split: Split, options: ReadOptions) -> Iterator[DocumentBatch]:
@@ -115,6 +113,7 @@ def _text_columns(table: pa.RecordBatch, paths: list[list[str]]) -> pa.RecordBat
     for first, *rest in paths:
         column = pc.struct_field(table.column(first), rest) if rest else table.column(first)
         if pa.types.is_dictionary(column.type):
+            column.validate(full=True)  # a damaged file's indices may lead anywhere
             column = column.dictionary_decode()
         columns.append(column.cast(pa.large_binary()))
     return pa.record_batch(columns, [f"{number}" for number in range(len(columns))])
@@ -161,7 +160,7 @@ def _problems(file: InputFile, where: str = "") -> Iterator[None]:
     """Turn what Arrow says of a damaged file into one line with the place."""
     try:
         yield
-    except (pa.ArrowException, OSError, EOFError) as error:
+    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
         check_unchanged(file)
         raise WholewordError(
             f"{file.path}: {where}cannot be read ({error}); the file is damaged or no "
@@ -183,21 +182,21 @@ def _read_parquet(
     """Some rows at a time: texts, the number of the first in the file, the share that is done."""
     with _problems(split.file):
         source = _open_parquet(split.file)
-    paths = [_find_column(split.file, source.schema_arrow, field) for field in fields]
+        paths = [_find_column(split.file, source.schema_arrow, field) for field in fields]
     names = [".".join(path) for path in paths]
     ends = np.cumsum([0, *(_group_rows(source, i) for i in range(split.end))])
     first_row = begin = int(ends[split.begin])
+    total = max(int(ends[split.end]) - begin, 1)
     for group in range(split.begin, min(split.end, source.num_row_groups)):
         metadata = source.metadata.row_group(group)
-        columns = [metadata.column(i) for i in range(metadata.num_columns)]
-        size = sum(c.total_uncompressed_size for c in columns if c.path_in_schema in names)
-        rows = max(1, min(MAX_ROWS, streams.READ_BYTES * metadata.num_rows // max(size, 1)))
+        size = max(metadata.total_byte_size, 1)
+        rows = max(1, min(MAX_ROWS, streams.READ_BYTES * metadata.num_rows // size))
         with _problems(split.file, f"row group {group}: "):
             for table in source.iter_batches(
                 rows, row_groups=[group], columns=names, use_threads=False
             ):
                 done = first_row + table.num_rows - begin
-                yield _text_columns(table, paths), first_row, done / (ends[split.end] - begin)
+                yield _text_columns(table, paths), first_row, done / total
                 first_row += table.num_rows
 
 
@@ -212,7 +211,7 @@ def _read_arrow(
     file = split.file
     with _problems(file), pa.OSFile(file.path) as source:
         schema = _open_arrow(source).schema
-    paths = [_find_column(file, schema, field) for field in fields]
+        paths = [_find_column(file, schema, field) for field in fields]
     chosen = sorted({schema.get_field_index(path[0]) for path in paths})
     first_row = 0
     with _problems(file), pa.OSFile(file.path) as source:
@@ -220,7 +219,7 @@ def _read_arrow(
         for number, table in enumerate(_record_batches(file, reader)):
             with _problems(file, f"record batch {number}: "):
                 texts = _text_columns(table, paths)
-                texts.validate(full=True)  # a damaged file's offsets may lead anywhere
+                texts.validate(full=True)  # offsets too
             yield texts, first_row, min(source.tell() / split.bytes, 1.0)
             first_row += texts.num_rows
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import random
 import resource
 import tracemalloc
 from collections import Counter
@@ -185,6 +186,32 @@ def test_a_damaged_arrow_file_names_the_batch(tmp_path: Path) -> None:
     assert first > 0
     path.write_bytes(whole[:first] + offsets[::-1] + whole[first + len(offsets) :])
     assert ": record batch 0: cannot be read (" in problem(path)
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow"])
+def test_any_damaged_table_is_read_or_one_line(name: str, tmp_path: Path) -> None:
+    texts = pa.array([f"{i} 中文 text {i * 7919}" for i in range(200)])
+    rows = pa.table({"id": range(200), "text": texts, "d": texts.dictionary_encode()})
+    path = tmp_path / name
+    if name == "a.parquet":
+        pq.write_table(rows, path, row_group_size=50)
+    else:
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, rows.schema) as writer:
+            writer.write_table(rows, max_chunksize=50)
+    whole = path.read_bytes()
+    draw = random.Random(5)
+    lines = 0
+    for _ in range(150):
+        data = bytearray(whole)
+        for _ in range(draw.choice([1, 2, 8])):
+            data[draw.randrange(len(data))] = draw.randrange(256)
+        path.write_bytes(data)
+        try:
+            read(path, 2000, text_fields=(draw.choice(["text", "d"]),))
+        except WholewordError as error:
+            assert str(error).startswith(str(path))
+            lines += 1
+    assert 10 < lines < 140
 
 
 def test_bytes_that_are_no_utf8_in_a_table(tmp_path: Path) -> None:
