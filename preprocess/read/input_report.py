@@ -20,11 +20,11 @@ def input_lines(files: list[InputFile], left_out: dict[str, str]) -> list[str]:
     lines = [f"input: {size / 1e6:,.1f} MB in {_files(len(files))} ({counts})"]
     if left_out:
         reasons: dict[str, list[str]] = {}
-        for path, reason in left_out.items():
+        for path, reason in sorted(left_out.items()):
             reasons.setdefault(reason, []).append(path)
-        parts = [f"{len(paths):,} {why} ({_names(paths)})" for why, paths in reasons.items()]
-        hint = "; to read one, name it with --input, and give it a known suffix"
-        lines.append(f"left out: {'; '.join(parts)}{hint}")
+        parts = [f"{_names(paths)} ({reason})" for reason, paths in reasons.items()]
+        hint = "to read one, name it with --input, and give it a known suffix"
+        lines.append(f"left out: {'; '.join(parts)}; {hint}")
     encodings: dict[str, list[str]] = {}
     for file in files:
         if file.encoding != UTF8:

@@ -223,7 +223,7 @@ def test_what_a_folder_holds_is_said_and_fields_are_joined(tmp_path: Path) -> No
     arguments += ["--text-field", "title", "--text-field", "meta.body", "--field-separator", r"\n"]
     done = invoke(*arguments)
     assert done.status == 0, done
-    assert f"left out: 1 hidden ({folder}/.hidden.txt)" in done.output
+    assert f"left out: {folder}/.hidden.txt (hidden); to read one" in done.output
     manifest = read_manifest(tmp_path / "out")
     assert manifest.counts["not_text"] == 1
     assert manifest.options["text_fields"] == ["title", "meta.body"]

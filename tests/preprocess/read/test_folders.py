@@ -67,8 +67,8 @@ def test_both_are_said_in_a_line(tmp_path: Path) -> None:
     lines = input_lines(files, list_files((str(tmp_path),)).left_out)
     assert len(lines) == 3
     assert lines[0] == "input: 0.0 MB in 4 files (3 text, 1 jsonl)"
-    assert lines[1].startswith("left out: 1 hidden (")
-    assert "4 of an unknown format (" in lines[1] and " and 1 more)" in lines[1]
+    names = ", ".join(f"{tmp_path}/{name}.md" for name in "mno")
+    assert lines[1].startswith(f"left out: {tmp_path}/.h.txt (hidden); {names} and 1 more (of an ")
     assert lines[2] == f"read as gb18030: {tmp_path}/z.txt"
 
 
