@@ -39,7 +39,8 @@ def _files(count: int) -> str:
 
 def _names(paths: list[str]) -> str:
     more = f" and {len(paths) - MAX_NAMES:,} more" if len(paths) > MAX_NAMES else ""
-    return ", ".join(paths[:MAX_NAMES]) + more
+    # A terminal takes no name that is not UTF-8.
+    return ", ".join(paths[:MAX_NAMES]).encode(errors="replace").decode() + more
 
 
 def encoding_warning(file: InputFile, share: float) -> str:

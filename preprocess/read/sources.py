@@ -32,9 +32,9 @@ class InputFile:
 
 @dataclass(frozen=True)
 class Split:
-    """A piece `[begin, end)` of a file: bytes of text, row groups of Parquet, batches of Arrow.
+    """A piece `[begin, end)` of a file: row groups of Parquet, bytes of anything else.
 
-    A file that cannot be cut (it is compressed, CSV, a JSON array, an Arrow stream) is one split.
+    A file that cannot be cut (it is compressed, CSV, a JSON array, Arrow) is one split.
     """
 
     file: InputFile

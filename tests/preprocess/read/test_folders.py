@@ -72,6 +72,14 @@ def test_both_are_said_in_a_line(tmp_path: Path) -> None:
     assert lines[2] == f"read as gb18030: {tmp_path}/z.txt"
 
 
+def test_a_name_that_is_no_utf8_is_said_as_well_as_can_be(tmp_path: Path) -> None:
+    make(tmp_path, "a.txt")
+    Path(os.fsdecode(bytes(tmp_path) + b"/\xff.md")).touch()
+    listing = list_files((str(tmp_path),))
+    _, line = input_lines(find_inputs((str(tmp_path),), "train"), listing.left_out)
+    assert line.startswith(f"left out: {tmp_path}/?.md (of an unknown format)")
+
+
 def test_links_to_the_same_folder_are_entered_once(tmp_path: Path) -> None:
     make(tmp_path, "real/a.txt", "real/b/c.txt")
     (tmp_path / "again").symlink_to(tmp_path / "real")

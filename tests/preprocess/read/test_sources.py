@@ -1,4 +1,5 @@
 import os
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,6 +9,7 @@ from preprocess.errors import WholewordError
 from preprocess.read.cutting import plan_tasks
 from preprocess.read.folders import list_files
 from preprocess.read.input_files import find_inputs
+from preprocess.read.sources import InputFile
 
 
 def test_tasks_cover_the_input_in_order_and_hold_one_part(tmp_path: Path) -> None:
@@ -27,6 +29,14 @@ def test_tasks_cover_the_input_in_order_and_hold_one_part(tmp_path: Path) -> Non
         spans = [(split.begin, split.end) for split in splits if split.file == file]
         assert [0, *(end for _, end in spans)] == [*(begin for begin, _ in spans), file.bytes]
     assert sum(len(task.splits) for task in tasks) > len(tasks)  # small files share a task
+
+
+def test_planning_takes_time_linear_in_the_files() -> None:
+    files = [InputFile(f"{i}.txt", 10, 0, "train") for i in range(40_000)]
+    begin = time.process_time()
+    [task] = plan_tasks(files, "line", 1 << 20)
+    assert len(task.splits) == len(files)
+    assert time.process_time() - begin < 4  # quadratic, it took a minute
 
 
 def test_inputs_are_found_in_order_and_once(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from preprocess.read.input_files import find_inputs
 from preprocess.read.sources import ReadOptions
 from preprocess.run import finalize, state
 from preprocess.run.build import run_build
-from preprocess.run.plan import plan_build
+from preprocess.run.plan import identity, plan_build
 from preprocess.run.tasks import TaskProgress, TaskRun
 from preprocess.write import shards
 from preprocess.write.manifest import Manifest
@@ -323,6 +323,29 @@ def test_a_bad_line_stops_the_build_and_keeps_what_is_done(tmp_path: Path) -> No
         assert not (output / "manifest.json").exists()
         assert list((output / ".build").glob("task-*.json"))
         assert not list(output.glob("*/.*.tmp")) or workers == 2
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_input_that_changes_during_a_build_ends_it_and_is_not_taken_up(
+    tmp_path: Path, corpus: Path, replaced: bool
+) -> None:
+    source, output = tmp_path / "in.txt", tmp_path / "out"
+    shutil.copy(corpus / "zh.txt", source)
+    running = run_build(plan_build(support.options(output, source)))
+    while not list((output / ".build").glob("task-*.json")):
+        next(running)
+    other = source.read_bytes()[::-1]
+    if replaced:
+        (tmp_path / "new").write_bytes(other)
+        (tmp_path / "new").rename(source)
+    else:
+        source.write_bytes(other)
+    with pytest.raises(WholewordError, match=f"{source}: changed while the build read it"):
+        list(running)
+    assert not (output / "manifest.json").exists()
+    assert len(list(output.glob("train/data-*"))) == len(list(output.glob(".build/task-*.json")))
+    with pytest.raises(WholewordError, match="built with other inputs"):
+        state.is_finished(output, identity(plan_build(support.options(output, source))))
 
 
 def test_a_defect_names_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
