@@ -16,12 +16,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from preprocess.encode.encoders import choose_encoder, make_encoder
 from preprocess.encode.protocol import EncodedDocuments, EncoderSpec
 from preprocess.encode.segmenters import parse_segmenter
 from preprocess.encode.tokenizer import load_tokenizer
-from preprocess.read import encodings
+from preprocess.read import encodings, streams
 from preprocess.read.batches import join_batches
 from preprocess.read.cutting import plan_tasks
 from preprocess.read.documents import read_task
@@ -253,6 +255,46 @@ def test_fields_nested_by_dots_and_joined(tmp_path: Path) -> None:
         assert read(path, text_fields=("a.b",)).to_pylist() == ["dotted", "x", "y"]
         joined = read(path, text_fields=("title", "meta.body"), field_separator=" | ").to_pylist()
         assert joined == ["甲 | first\nsecond", "only body", "only title"]
+
+
+@given(
+    st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12), max_size=12),
+    st.sampled_from(["a.csv", "a.tsv", "a.json", "a.jsonl", "a.parquet", "a.arrow"]),
+    st.booleans(),
+    st.integers(1, 50),
+)
+def test_any_texts_come_back_whatever_is_read_at_once(
+    tmp_path_factory: pytest.TempPathFactory,
+    texts: list[str],
+    name: str,
+    ascii_only: bool,
+    size: int,
+) -> None:
+    path = tmp_path_factory.mktemp("x") / name
+    if name == "a.json":
+        rows = [{"n": {"text": 1}, "text": text} for text in texts]
+        path.write_text(json.dumps(rows, ensure_ascii=ascii_only, indent=1), encoding="utf-8")
+    elif name == "a.jsonl":
+        lines = [json.dumps({"text": text}, ensure_ascii=ascii_only) for text in texts]
+        path.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    elif name == "a.parquet":
+        pq.write_table(table(texts), path, row_group_size=3)
+    elif name == "a.arrow":
+        arrow(pa.ipc.new_file if ascii_only else pa.ipc.new_stream)(path, texts)
+    else:
+        separated("," if name == "a.csv" else "\t")(path, texts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streams, "READ_BYTES", size)
+        assert read_all(path) == [text for text in texts if text.strip()]
+
+
+def read_all(path: Path) -> list[str]:
+    if not path.stat().st_size:
+        return []
+    tasks = plan_tasks(find_inputs((str(path),), "train", "utf-8"), "line", 60)
+    batches = [batch for task in tasks for batch in read_task(task, ReadOptions())]
+    assert sum(batch.bytes_read for batch in batches) == path.stat().st_size
+    return [text for batch in batches for text in batch.documents.to_pylist()]
 
 
 def test_csv_fields_are_joined(tmp_path: Path) -> None:
