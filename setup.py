@@ -22,6 +22,8 @@ setup(
         "numpy>=2.0",
         "tokenizers>=0.22",
         "sentencepiece>=0.2",  # to read a folder that holds spm.model alone
+        "charset-normalizer>=3.4",
+        "orjson>=3.10",
         "safetensors>=0.5",
         "pydantic>=2.0",
         "typer>=0.15",

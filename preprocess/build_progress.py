@@ -28,10 +28,10 @@ class _Pace:
         self._began: tuple[float, int, int] | None = None
 
     def add(self, event: TaskProgress) -> None:
-        """Count what was done; what an earlier command did comes first, and has no path."""
+        """Count what was done; what an earlier command did comes first."""
         self.done += event.bytes
         self.tokens += event.tokens
-        if self._began is None and event.path:
+        if self._began is None and not event.earlier:
             self._began = time.perf_counter(), self.done, self.tokens
 
     def __str__(self) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -12,11 +13,12 @@ from rich.markup import escape
 
 from preprocess import kernels
 from preprocess.build_progress import show_build
-from preprocess.console import console, warn
+from preprocess.console import console
 from preprocess.describe import dropped_table, summary, summary_table
 from preprocess.errors import WholewordError
 from preprocess.options import BuildOptions
-from preprocess.read.sources import tokenizer_files
+from preprocess.read.input_report import input_lines, uncuttable
+from preprocess.read.sources import ReadOptions
 from preprocess.run import state
 from preprocess.run.plan import BuildPlan, identity, plan_build
 from preprocess.verify import reindex, verify_dataset
@@ -25,6 +27,8 @@ from preprocess.word_preview import cut_text, show_cut
 from preprocess.write.manifest import Manifest, read_manifest
 
 SAMPLE = "samples/zh"
+LARGE = 8 << 20
+"""Bytes of an input file that several workers would share, if it could be cut."""
 _MAX_DIGITS = 18
 SAMPLE_TOKENIZER = "samples/tokenizer"
 PROCESSORS = (
@@ -42,7 +46,26 @@ app = typer.Typer(
 Inputs = Annotated[
     list[str],
     typer.Option(
-        "--input", "-i", help="File, glob or folder of .txt or .jsonl (also .gz, .zst); repeatable."
+        "--input",
+        "-i",
+        help="File, glob or folder of .txt, .jsonl, .json, .csv, .tsv (also .gz, .zst, .bz2, .xz), "
+        ".parquet or .arrow; repeatable.",
+    ),
+]
+TextFields = Annotated[
+    list[str],
+    typer.Option(
+        "--text-field",
+        help="Field or column with the text, a.b for b inside a; repeated, they are joined.",
+    ),
+]
+FieldSeparator = Annotated[
+    str, typer.Option(help=r"What joins the texts of two fields; \n and \t are understood.")
+]
+Encoding = Annotated[
+    str,
+    typer.Option(
+        help="Of text files: auto looks at the first megabyte of each; or a name, such as gb18030."
     ),
 ]
 Data = Annotated[
@@ -77,7 +100,12 @@ def build_shards(
     document_separator: Annotated[
         str, typer.Option(help="What ends a document of plain text: line, blank-line or file.")
     ] = "line",
-    text_field: Annotated[str, typer.Option(help="Field of a JSON line with the text.")] = "text",
+    text_field: TextFields = ["text"],  # noqa: B006
+    field_separator: FieldSeparator = r"\n",
+    encoding: Encoding = "auto",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="A record without text ends the build.")
+    ] = False,
     validation_fraction: Annotated[
         float, typer.Option(help="Share of documents put aside, by a hash of their text.")
     ] = 0.01,
@@ -139,7 +167,10 @@ def build_shards(
         max_length=max_length,
         pairs=pairs,
         document_separator=document_separator,
-        text_field=text_field,
+        text_fields=tuple(text_field),
+        field_separator=_unescape(field_separator),
+        encoding=encoding,
+        strict=strict,
         validation_fraction=validation_fraction,
         validation_inputs=tuple(validation_input),
         test_inputs=tuple(test_input),
@@ -221,17 +252,20 @@ def train_vocab(
     ),
     vocab_size: Annotated[int, typer.Option(help="Entries, special tokens included.")] = 30_000,
     min_frequency: Annotated[int, typer.Option(help="Of a piece that joins two others.")] = 2,
-    text_field: Annotated[str, typer.Option(help="Field of a JSON line with the text.")] = "text",
+    text_field: TextFields = ["text"],  # noqa: B006
+    field_separator: FieldSeparator = r"\n",
+    encoding: Encoding = "auto",
     lowercase: Annotated[bool, typer.Option(help="Lower-case all text (uncased).")] = True,
 ) -> None:
     """Train a BERT WordPiece tokenizer; every Chinese character of the text gets an entry."""
-    _warn_of_tokenizers(tuple(inputs))
+    reading = ReadOptions(text_fields=tuple(text_field), field_separator=_unescape(field_separator))
     with console.status("training the vocabulary"):
         entries = train_vocabulary(
             tuple(inputs),
             output,
             vocab_size,
-            text_field=text_field,
+            reading=reading,
+            encoding=encoding,
             min_frequency=min_frequency,
             lowercase=lowercase,
         )
@@ -250,8 +284,8 @@ def _build(options: BuildOptions, overwrite: bool, as_json: bool) -> None:
     """Plan and run a build, and say what it made."""
     if overwrite and options.append:
         raise WholewordError("--append: adds to what --overwrite would remove; give one of the two")
-    plan = plan_build(options)
-    _warn_of_tokenizers((*options.inputs, *options.validation_inputs, *options.test_inputs))
+    with console.status("looking at the input") if not as_json else nullcontext():
+        plan = plan_build(options)
     if overwrite:
         state.remove_build(plan.output)
     if state.is_finished(plan.output, identity(plan)):
@@ -273,6 +307,10 @@ def _build(options: BuildOptions, overwrite: bool, as_json: bool) -> None:
             f"next: [bold]deepspeed train/pretrain.py --data {plan.output} "
             "--deepspeed ds_configs/zero2.json[/]"
         )
+
+
+def _unescape(separator: str) -> str:
+    return separator.replace(r"\n", "\n").replace(r"\t", "\t")
 
 
 def _parse_size(text: str) -> int | None:
@@ -299,19 +337,16 @@ def _announce(plan: BuildPlan) -> None:
     segmenter = plan.segmenter.function or plan.segmenter.kind
     chosen = f" ({plan.segmenter_reason})" if plan.segmenter_reason else ""
     workers = min(plan.options.workers, len(plan.tasks))
+    for line in input_lines(plan.files, plan.left_out):
+        console.print(line, markup=False)
     console.print(
-        f"input: {plan.bytes / 1e6:.1f} MB; files: {len(plan.files)}; tasks: {len(plan.tasks)}; "
+        f"tasks: {len(plan.tasks)}; "
         f"workers: {workers}; words: [bold]{segmenter}[/]{chosen}; encoder: [bold]{plan.encoder}[/]"
     )
     if not kernels.count_compiled():
         console.print("the first build compiles its kernels, once; it counts them as it goes")
     if plan.encoder_reason:
         console.print(f"[yellow]the compiled encoder cannot be used: {plan.encoder_reason}[/]")
-
-
-def _warn_of_tokenizers(patterns: tuple[str, ...]) -> None:
-    for path in tokenizer_files(patterns):
-        warn(f"{path}: left out as a tokenizer's vocabulary; if it is text, name it with --input")
 
 
 def _report(manifest: Manifest, folder: Path, title: str, as_json: bool) -> None:
@@ -321,9 +356,10 @@ def _report(manifest: Manifest, folder: Path, title: str, as_json: bool) -> None
     console.print(summary_table(manifest, f"{folder}  {title}"))
     for warning in manifest.warnings:
         console.print(f"[yellow]{escape(warning.sign)}:[/] {escape(warning.text)}")
-    slow = [entry.path for entry in manifest.inputs if entry.path.endswith((".gz", ".zst"))]
-    if slow and len(manifest.inputs) == len(slow) == 1:
+    tasks = max(len(part.shards) for part in manifest.parts.values())
+    only = manifest.inputs[0]
+    if len(manifest.inputs) == tasks == 1 and only.bytes > LARGE and (why := uncuttable(only.path)):
         console.print(
-            f"{slow[0]} is one compressed file, which only one worker can read; "
-            "decompress it, or cut it into several, to use them all"
+            f"{only.path} is {why}, which only one worker can read; "
+            "cut it into several to use them all"
         )

@@ -70,7 +70,7 @@ def dropped_table(manifest: Manifest) -> Table:
         table.add_row(
             sample.reason.replace("_", " "),
             f"{manifest.counts.get(sample.reason, 0):,}",
-            _escape(f"{sample.path}, byte {sample.position:,}"),
+            _escape(f"{sample.path}, {sample.place}"),
             _escape(sample.text.replace("\n", " ")),
         )
     return table

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from preprocess.clean.samples import Sample, take_samples
 from preprocess.errors import WholewordError
-from preprocess.read.documents import DocumentBatch
+from preprocess.read.batches import DocumentBatch, Source
 from preprocess.user_function import call_function, load_function
 
 FILTERED = "documents_filtered_out"
@@ -40,8 +40,8 @@ class Kept:
     """The documents that stay; its counts say what was left out."""
     numbers: np.ndarray
     """int64 `[documents]`: what number each had before anything was left out."""
-    read: int
-    """Documents before anything was left out."""
+    sources: tuple[Source, ...]
+    """The files that were read, with their documents before anything was left out."""
     samples: tuple[Sample, ...] = ()
     """Some of what was left out."""
 
@@ -54,16 +54,26 @@ class Kept:
         counts[reason] += int(left_out.sum())
         samples = take_samples(reason, batch, np.flatnonzero(left_out))
         return Kept(
-            replace(
-                batch,
-                documents=batch.documents.filter(pa.array(stay)),
-                positions=batch.positions[stay],
-                counts=dict(counts),
-            ),
+            replace(choose_documents(batch, stay), counts=dict(counts)),
             self.numbers[stay],
-            self.read,
+            self.sources,
             (*self.samples, *samples),
         )
+
+
+def choose_documents(batch: DocumentBatch, stay: np.ndarray) -> DocumentBatch:
+    """Some documents of a batch (bool `[documents]`); what it counts is not of them alone."""
+    ends = np.cumsum([source.documents for source in batch.sources], dtype=np.int64)
+    staying = np.diff(np.append(0, np.cumsum(stay))[ends], prepend=0)
+    return replace(
+        batch,
+        documents=batch.documents.filter(pa.array(stay)),
+        positions=batch.positions[stay],
+        sources=tuple(
+            replace(source, documents=count)
+            for source, count in zip(batch.sources, staying.tolist(), strict=True)
+        ),
+    )
 
 
 class Cleaner:
@@ -78,15 +88,20 @@ class Cleaner:
         self._rules = rules
         self._filter = load_function("--filter", rules.filter) if rules.filter else None
 
-    def __call__(self, batch: DocumentBatch, first: int) -> Kept:
-        """What stays of a batch, whose first document has the number `first`.
+    def __call__(self, batch: DocumentBatch, first: int, sources: tuple[Source, ...]) -> Kept:
+        """What stays of a batch.
+
+        Args:
+            batch: documents.
+            first: the number of the first one.
+            sources: what is said of the files that they are of.
 
         Raises:
             WholewordError: the user's function raised, or returned something else.
         """
         rules = self._rules
         count = len(batch.documents)
-        kept = Kept(batch, np.arange(first, first + count), count)
+        kept = Kept(batch, np.arange(first, first + count), sources)
         if self._filter is not None:
             kept = self._filtered(kept, self._filter)
         if rules.min_chars is not None:

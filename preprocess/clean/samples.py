@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from preprocess.read.documents import DocumentBatch
+from preprocess.read.batches import DocumentBatch
 
 MOST = 5
 """Samples of each reason: the first in the order of the input."""
@@ -20,21 +20,16 @@ class Sample:
 
     reason: str
     path: str
-    position: int
-    """Where it begins in the (uncompressed) file, in bytes."""
+    place: str
+    """Where in it, such as `byte 120` or `row 7`."""
     text: str
 
 
 def take_samples(reason: str, batch: DocumentBatch, places: np.ndarray) -> list[Sample]:
     """The first documents of a batch at some places."""
     return [
-        Sample(
-            reason,
-            batch.path,
-            int(batch.positions[place]),
-            batch.documents[int(place)].as_py()[:CHARACTERS],
-        )
-        for place in places[:MOST]
+        Sample(reason, *batch.place(place), batch.documents[place].as_py()[:CHARACTERS])
+        for place in places[:MOST].tolist()
     ]
 
 

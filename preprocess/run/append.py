@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict
 from preprocess.errors import WholewordError
 from preprocess.files import write_json
 from preprocess.format import Part
-from preprocess.read.sources import InputFile, Task, plan_tasks
+from preprocess.read.cutting import plan_tasks
+from preprocess.read.sources import InputFile, Task
 from preprocess.run.differences import differences
 from preprocess.run.state import STATE, read_plan
 from preprocess.write.manifest import Manifest, read_manifest
@@ -59,7 +60,7 @@ class Tail(BaseModel):
         used = self.bytes if files[0].part == self.part else self.split_size
         tasks = plan_tasks(files, separator, self.split_size, used)
         opening = tasks[0].splits[0]
-        goes_on = used + opening.end - opening.begin <= self.split_size
+        goes_on = used + opening.bytes <= self.split_size
         number = self.task + (not goes_on)
         begins = [(number + place) << 32 for place in range(len(tasks))]
         if goes_on:

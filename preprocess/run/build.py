@@ -44,7 +44,8 @@ def run_build(plan: BuildPlan) -> Iterator[Pass | TaskProgress | Manifest]:
             search = (plan.output, spec.dedup, spec.reading, plan.tasks, plan.earlier, workers)
             yield from find_repetitions(*search)
             yield Pass("building", plan.bytes)
-        yield TaskProgress(sum(task.bytes for task in plan.tasks if task.number in reports), 0)
+        done = sum(task.bytes for task in plan.tasks if task.number in reports)
+        yield TaskProgress(done, 0, earlier=True)
         # Libraries encode a whole document before they release the interpreter lock.
         holds_lock = plan.encoder != "compiled"
         for event in run_tasks(partial(TaskRun, spec), todo, workers, holds_lock):

@@ -80,7 +80,7 @@ def find_repetitions(
     todo = [task for task in tasks if not _is_whole(folder, task.number)]
     size = sum(task.bytes for task in tasks)
     yield Pass("hashing", size)
-    yield TaskProgress(size - sum(task.bytes for task in todo), 0)
+    yield TaskProgress(size - sum(task.bytes for task in todo), 0, earlier=True)
     yield from run_tasks(partial(_HashTask, output, spec, reading), todo, workers)
     total = earlier + len(tasks)
     if spec.documents:
@@ -89,7 +89,7 @@ def find_repetitions(
         yield Pass("finding duplicates", len(parts))
         names = {part: _part_name(part, len(parts), total) for part in parts}
         missing = [part for part in parts if not (folder / names[part]).exists()]
-        yield TaskProgress(len(parts) - len(missing), 0)
+        yield TaskProgress(len(parts) - len(missing), 0, earlier=True)
         yield from run_tasks(partial(_Decide, output, runs, names), missing, workers)
     if spec.near is not None and not all(_near(folder, t.number).exists() for t in tasks):
         yield Pass("finding near duplicates", total)
@@ -162,7 +162,7 @@ class _HashTask:
             for kept in self._documents(task):
                 for writer in writers:
                     writer.add(kept.batch.documents, kept.numbers)
-                yield TaskProgress(kept.batch.bytes_read, 0, path=kept.batch.path)
+                yield TaskProgress(kept.batch.bytes_read, 0)
             for writer in writers:
                 writer.close()
             files = [file for writer in writers for file in writer.files]

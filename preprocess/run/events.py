@@ -21,5 +21,5 @@ class TaskProgress:
     audit: dict[str, int] = field(default_factory=dict)
     """Documents that the audit compared or skipped; not in the report, for it must not shape the
     output."""
-    path: str = ""
-    """The file that was read."""
+    earlier: bool = False
+    """Whether an earlier command did it."""

@@ -140,7 +140,9 @@ def _manifest(plan: BuildPlan, parts: dict[Part, PartEntry], reports: list[TaskR
         samples = list(first_samples([*samples, *report.samples]))
         unknown.update(report.unknown_characters)
     commonest = sorted(unknown.items(), key=lambda item: (-item[1], item[0]))[:MOST_UNKNOWN]
-    inputs = tuple(InputEntry(path=f.path, bytes=f.bytes, part=f.part) for f in plan.files)
+    inputs = tuple(
+        InputEntry(path=f.path, bytes=f.bytes, part=f.part, encoding=f.encoding) for f in plan.files
+    )
     generations = base.generations or (_first_generation(base),) if base else ()
     added = Generation(
         inputs=len(inputs),

@@ -50,9 +50,10 @@ class Findings:
         self._counts["words_cut"] += words_cut
         self._samples = first_samples([*self._samples, *kept.samples])
         self._distinct.add(hashes)
-        documents, invalid = self._files.get(batch.path, (0, 0))
-        self._files[batch.path] = (documents + kept.read, invalid + batch.invalid)
-        self._read += kept.read
+        for source in kept.sources:
+            documents, invalid = self._files.get(source.path, (0, 0))
+            self._files[source.path] = (documents + source.documents, invalid + source.invalid)
+            self._read += source.documents
 
     def report(self) -> dict[str, Any]:
         """Fields of `TaskReport`."""
@@ -62,6 +63,6 @@ class Findings:
             "samples": list(self._samples),
             "distinct": self._distinct.smallest,
             "unknown_characters": self._unknown.commonest,
-            "not_utf8": {path: counted for path, counted in self._files.items() if counted[1]},
+            "contradicting": {path: counted for path, counted in self._files.items() if counted[1]},
             "has_dictionary_words": self._dictionary.occur,
         }

@@ -2,7 +2,7 @@
 
 import hashlib
 import importlib.metadata
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,11 @@ from preprocess.encode.tokenizer_cache import load_tokenizer_once
 from preprocess.errors import WholewordError
 from preprocess.format import Part, id_dtype
 from preprocess.options import BuildOptions
-from preprocess.read.sources import InputFile, Task, default_split_size, find_inputs, plan_tasks
+from preprocess.read.cutting import default_split_size, plan_tasks
+from preprocess.read.encodings import check_encoding
+from preprocess.read.folders import list_files
+from preprocess.read.input_files import describe_files
+from preprocess.read.sources import InputFile, ReadOptions, Task
 from preprocess.run.append import Base, appended_identity, open_base
 from preprocess.run.dedup import DedupSpec
 from preprocess.run.task_documents import ReadSpec, sample_texts
@@ -36,6 +40,8 @@ class BuildPlan:
     segmenter_reason: str
     """Why it was chosen, where nobody named it."""
     files: list[InputFile]
+    left_out: dict[str, str]
+    """Files of the named folders that are not read, and why."""
     tasks: list[Task]
     parts: tuple[Part, ...]
     encoder: str
@@ -81,11 +87,7 @@ def plan_build(options: BuildOptions) -> BuildPlan:
     options.check()
     if options.near_dedup is not None:
         load_datasketch()
-    files = [
-        *find_inputs(options.inputs, "train"),
-        *find_inputs(options.validation_inputs, "validation"),
-        *find_inputs(options.test_inputs, "test"),
-    ]
+    files, left_out = _find_files(options)
     base = open_base(Path(options.output)) if options.append else None
     tokenizer = load_tokenizer_once(options.tokenizer)
     room = options.max_length - tokenizer.special.overhead(options.pairs)
@@ -113,6 +115,7 @@ def plan_build(options: BuildOptions) -> BuildPlan:
         segmenter=segmenter,
         segmenter_reason=why,
         files=files,
+        left_out=left_out,
         tasks=tasks,
         parts=parts,
         encoder=encoder,
@@ -130,7 +133,7 @@ def _choose_segmenter(
     if name == "auto" and base:
         name, why = base.manifest.segmenter.name, "as the dataset was built"
     elif name == "auto":
-        sample = sample_texts(files, options.document_separator, options.text_field)
+        sample = sample_texts(files, read_options(options))
         has_options = bool(options.user_dicts) or not options.hmm
         unk_id = tokenizer.special.unk_id
         name, why = choose_segmenter(sample, tokenizer.json, unk_id, has_options)
@@ -146,13 +149,30 @@ def _parts(options: BuildOptions) -> tuple[Part, ...]:
     return tuple(parts)
 
 
+def _find_files(options: BuildOptions) -> tuple[list[InputFile], dict[str, str]]:
+    """The input files of all parts, and what their folders hold besides."""
+    check_encoding(options.encoding)
+    files: list[InputFile] = []
+    left_out: dict[str, str] = {}
+    named: dict[Part, tuple[str, ...]] = {
+        "train": options.inputs,
+        "validation": options.validation_inputs,
+        "test": options.test_inputs,
+    }
+    for part, patterns in named.items():
+        listing = list_files(patterns)
+        files += describe_files(list(listing.paths), part, options.encoding)
+        left_out |= listing.left_out
+    return files, left_out
+
+
 def identity(plan: BuildPlan) -> dict[str, Any]:
     """Everything that shapes the output; the files' times too, so that changed input is noticed."""
     own = {
         "options": shaping_options(plan.options),
         "tokenizer": plan.tokenizer.sha256,
         "segmenter": segmenter_entry(plan.segmenter).model_dump(),
-        "inputs": [asdict(file) for file in plan.files],
+        "inputs": [dict(vars(file)) for file in plan.files],
         "split sizes": [task.bytes for task in plan.tasks],
     }
     return appended_identity(plan.base, own) if plan.base else own
@@ -165,7 +185,8 @@ def shaping_options(options: BuildOptions) -> dict[str, Any]:
         "max_length": options.max_length,
         "pairs": options.pairs,
         "document_separator": options.document_separator,
-        "text_field": options.text_field,
+        "text_fields": list(options.text_fields),
+        "field_separator": options.field_separator,
         "validation_fraction": _validation_fraction(options),
         "split_size": options.split_size,
         **_cleaning_options(options),
@@ -207,12 +228,21 @@ def worker_spec(plan: BuildPlan) -> WorkerSpec:
     )
 
 
+def read_options(options: BuildOptions) -> ReadOptions:
+    """What decides which documents the input holds."""
+    return ReadOptions(
+        options.document_separator,
+        options.text_fields,
+        options.field_separator,
+        options.strict,
+    )
+
+
 def read_spec(plan: BuildPlan) -> ReadSpec:
-    """How a plan's input becomes documents."""
+    """How a plan's input becomes documents that stay."""
     options = plan.options
     return ReadSpec(
-        document_separator=options.document_separator,
-        text_field=options.text_field,
+        options=read_options(options),
         rules=Rules(options.filter, options.min_chars, options.max_chars),
         slow=plan.encoder != "compiled" or bool(options.filter) or options.near_dedup is not None,
     )

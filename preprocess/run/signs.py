@@ -1,11 +1,11 @@
 """Warning signs: what about a finished dataset may not be what its maker wanted."""
 
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 from preprocess.clean.holdout import LEFT_OUT, MOST_COPIES
 from preprocess.encode.dictionary import never_match, read_words
+from preprocess.read.input_report import encoding_warning
 from preprocess.run.plan import BuildPlan
 from preprocess.run.state import TaskReport
 from preprocess.write.manifest import Manifest, WarningSign
@@ -15,8 +15,8 @@ MUCH_UNKNOWN = 0.03
 """Share of unknown tokens; vocabularies that are made for a text have a thousandth."""
 MANY_REPEATED = 0.2
 """Share of documents that repeat others: four times the error of the estimate above none."""
-NOT_UTF8 = 0.1
-"""Share of invalid documents above which a file is hardly UTF-8 with a few damaged characters."""
+CONTRADICTS = 0.01
+"""Share of damaged documents above which a file may have another encoding than it was read in."""
 MOST_NAMED = 3
 """Files or words that one sign names."""
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
@@ -26,7 +26,7 @@ UNKNOWN = "much is unknown"
 SAMPLE = "the sample's tokenizer"
 REPEATED = "many duplicates"
 VALIDATION = "repeated validation text"
-NOT_TEXT = "not UTF-8"
+CONTRADICTING = "another encoding"
 NEVER = "dictionary words that never match"
 UNSEEN = "a dictionary without effect"
 _OF_THE_WHOLE = (UNKNOWN, REPEATED, VALIDATION)
@@ -44,7 +44,7 @@ def warning_signs(
         *_sample_tokenizer(plan),
         *_repeated(manifest),
         *_validation(manifest),
-        *_not_utf8(reports),
+        *_contradicting(plan, reports),
         *_dictionaries(plan, reports),
     )
     for sign, text in found:
@@ -98,23 +98,18 @@ def _validation(manifest: Manifest) -> Found:
         )
 
 
-def _not_utf8(reports: list[TaskReport]) -> Found:
+def _contradicting(plan: BuildPlan, reports: list[TaskReport]) -> Found:
     files: dict[str, tuple[int, int]] = {}
     for report in reports:
-        for path, (documents, invalid) in report.not_utf8.items():
+        for path, (documents, invalid) in report.contradicting.items():
             before = files.get(path, (0, 0))
             files[path] = (before[0] + documents, before[1] + invalid)
-    bad = {path: i / d for path, (d, i) in sorted(files.items()) if i > NOT_UTF8 * d}
+    by_path = {file.path: file for file in plan.files}
+    bad = {path: i / d for path, (d, i) in sorted(files.items()) if i > CONTRADICTS * d}
     for path, share in list(bad.items())[:MOST_NAMED]:
-        yield (
-            NOT_TEXT,
-            f"{path}: {share:.0%} of its documents are not UTF-8, and what was "
-            "replaced in them is lost; if it is in another encoding, convert it, for example "
-            f"with `iconv -f GB18030 -t UTF-8 {shlex.quote(path)} > utf8.txt`, and build again "
-            "with --overwrite",
-        )
+        yield CONTRADICTING, encoding_warning(by_path[path], share)
     if len(bad) > MOST_NAMED:
-        yield NOT_TEXT, f"{len(bad) - MOST_NAMED} more files are like that"
+        yield CONTRADICTING, f"{len(bad) - MOST_NAMED} more files are like that"
 
 
 def _dictionaries(plan: BuildPlan, reports: list[TaskReport]) -> Found:

@@ -64,8 +64,8 @@ class TaskReport(BaseModel):
     """The smallest hashes of its documents (`DistinctTexts`)."""
     unknown_characters: dict[str, int] = {}
     """How often characters that the tokenizer lacks stood in a sample."""
-    not_utf8: dict[str, tuple[int, int]] = {}
-    """By file, its documents and those that are not valid UTF-8, where there are any."""
+    contradicting: dict[str, tuple[int, int]] = {}
+    """By file, its documents and those that contradict its encoding, where there are any."""
     has_dictionary_words: bool = False
     """Whether a word of the user dictionaries occurs."""
     copies: dict[int, int] = {}

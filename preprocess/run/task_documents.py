@@ -8,11 +8,13 @@ from itertools import pairwise
 
 import numpy as np
 
-from preprocess.clean.rules import Cleaner, Kept, Rules
+from preprocess.clean.rules import Cleaner, Kept, Rules, choose_documents
 from preprocess.errors import WholewordError
+from preprocess.read.batches import DocumentBatch
 from preprocess.read.buffers import text_buffers
-from preprocess.read.documents import DocumentBatch, read_documents
-from preprocess.read.sources import InputFile, Task, plan_tasks
+from preprocess.read.cutting import plan_tasks
+from preprocess.read.documents import read_task
+from preprocess.read.sources import InputFile, ReadOptions, Task
 
 SAMPLED_FILES = 8
 SAMPLED_SPLITS = 8
@@ -22,10 +24,9 @@ PIECE_BYTES = 128 << 10
 
 @dataclass(frozen=True)
 class ReadSpec:
-    """How input becomes documents, as plain data that is sent to workers."""
+    """How input becomes documents that stay, as plain data that is sent to workers."""
 
-    document_separator: str
-    text_field: str
+    options: ReadOptions
     rules: Rules
     slow: bool
     """Whether what is done with documents takes long: then they come in smaller batches."""
@@ -49,28 +50,31 @@ class TaskDocuments:
         Raises:
             WholewordError: the input cannot be read, or the user's function failed.
         """
-        spec, number = self._spec, task.first_document
-        for split in task.splits:
-            for batch in read_documents(split, spec.document_separator, spec.text_field):
-                for piece in _in_pieces(batch) if spec.slow else (batch,):
-                    yield self._clean(piece, number)
-                    number += len(piece.documents)
+        number = task.first_document
+        for batch in read_task(task, self._spec.options):
+            sources = batch.sources
+            for piece in _in_pieces(batch) if self._spec.slow else (batch,):
+                yield self._clean(piece, number, sources)
+                number += len(piece.documents)
+                sources = ()
 
 
-def sample_texts(files: list[InputFile], separator: str, text_field: str) -> list[str]:
+def sample_texts(files: list[InputFile], options: ReadOptions) -> list[str]:
     """The beginnings of some documents of some files, from all over each; few megabytes are read.
 
     What cannot be read is passed over: the task that reads it will say so.
     """
     some = files[:: -(-len(files) // SAMPLED_FILES)]
-    tasks = plan_tasks(some, separator, max(max(file.bytes for file in some) // 4, 1 << 20))
-    splits = [split for task in tasks for split in task.splits]
+    split_size = max(max(file.bytes for file in some) // 4, 1 << 20)
     texts: list[str] = []
-    for split in splits[:: -(-len(splits) // SAMPLED_SPLITS)]:
-        with contextlib.suppress(WholewordError):
-            for batch in itertools.islice(read_documents(split, separator, text_field), 1):
-                places = range(0, len(batch.documents), len(batch.documents) // 50 + 1)
-                texts += [batch.documents[place].as_py()[:1000] for place in places]
+    with contextlib.suppress(WholewordError):
+        tasks = plan_tasks(some, options.separator, split_size)
+        splits = [split for task in tasks for split in task.splits]
+        for split in splits[:: -(-len(splits) // SAMPLED_SPLITS)]:
+            with contextlib.suppress(WholewordError):
+                for batch in itertools.islice(read_task(Task(0, (split,)), options), 1):
+                    places = range(0, len(batch.documents), len(batch.documents) // 50 + 1)
+                    texts += [batch.documents[place].as_py()[:1000] for place in places]
     return texts
 
 
@@ -86,11 +90,10 @@ def _in_pieces(batch: DocumentBatch) -> Iterator[DocumentBatch]:
     for begin, end in pairwise(cuts):
         share = batch.bytes_read * int(offsets[end] - offsets[begin]) // size
         left -= share
+        chosen = np.zeros(len(batch.documents), np.bool_)
+        chosen[begin:end] = True
         yield replace(
-            batch,
-            documents=batch.documents.slice(begin, end - begin),
-            positions=batch.positions[begin:end],
+            choose_documents(batch, chosen),
             bytes_read=share if end < len(batch.documents) else share + left,
             counts={} if begin else batch.counts,
-            invalid=0 if begin else batch.invalid,
         )

@@ -14,8 +14,8 @@ from preprocess.encode.audit import Auditor
 from preprocess.encode.encoders import make_encoder
 from preprocess.encode.protocol import EncodedDocuments, EncoderSpec
 from preprocess.format import HISTOGRAM_BINS
+from preprocess.read.batches import DocumentBatch
 from preprocess.read.buffers import text_buffers
-from preprocess.read.documents import DocumentBatch
 from preprocess.read.sources import Task
 from preprocess.run.dedup import Copies, DedupSpec
 from preprocess.run.events import TaskProgress
@@ -89,7 +89,7 @@ class TaskRun:
                 words_cut = _write(spec, task, kept, held, encoded, writers)
                 self._findings.add(kept, hashes, encoded, words_cut)
                 tokens = len(encoded.ids)
-                yield TaskProgress(kept.batch.bytes_read, tokens, audit, kept.batch.path)
+                yield TaskProgress(kept.batch.bytes_read, tokens, audit)
         report = TaskReport(
             number=task.number,
             parts={part: writer.report for part, writer in writers.items()},
@@ -105,8 +105,8 @@ class TaskRun:
         try:
             return self._encoder.encode(batch.documents)
         except Exception as error:  # a defect: its traceback must say which text showed it
-            first, last = batch.positions[0], batch.positions[-1]
-            error.add_note(f"{batch.path}: in the documents that begin at bytes {first} to {last}")
+            (path, first), (last_path, last) = batch.place(0), batch.place(-1)
+            error.add_note(f"in the documents from {path}, {first}, to {last_path}, {last}")
             raise
 
 

@@ -80,6 +80,7 @@ class InputEntry(_Entry):
     path: str
     bytes: Count
     part: Part
+    encoding: str = "utf-8"
 
 
 class ShardEntry(_Entry):
@@ -137,8 +138,8 @@ class DroppedSample(_Entry):
     reason: str
     """A key of `counts`."""
     path: str
-    position: Count
-    """Where it begins in the (uncompressed) file, in bytes."""
+    place: str
+    """Where in it, such as `byte 120` or `row 7`."""
     text: str
 
 

@@ -101,7 +101,7 @@ def test_unusable_inputs(tmp_path: Path, text: Path) -> None:
         ("*.none", "matches no"),
         ("empty.txt", "the input is empty"),
         ("blank.txt", "no document with text"),
-        ("field.jsonl", ":1: no text in the field 'text'; name the field with --text-field"),
+        ("field.jsonl", ":1: no field 'text' (it has body); name one with --text-field"),
         ("torn.txt.gz", "cannot be read"),
     ):
         output = tmp_path / "out" / name.replace("*", "star")
@@ -134,6 +134,10 @@ def test_unusable_options(tmp_path: Path, text: Path) -> None:
         (["--output", str(tmp_path / ("x" * 300))], "cannot be written (File name too long)"),
         (["--output", str(tmp_path)], "holds something that is not a build"),
         (["--output", str(tmp_path), "--overwrite"], "--overwrite does not remove"),
+        (["--output", "s3://bucket/out"], "--output s3://bucket/out: addresses cannot be written"),
+        (["--input", "s3://bucket/in"], "s3://bucket/in: addresses are not read yet"),
+        (["--encoding", "gb13080"], "--encoding gb13080: not an encoding of text; did you mean gb"),
+        (["--text-field", "a", "--text-field", "a"], "--text-field: name each field once"),
     ):
         done = invoke(*build_arguments(tmp_path / "out", text), *arguments)
         done.assert_one_line(problem)
@@ -195,7 +199,9 @@ def test_samples_of_what_was_left_out(tmp_path: Path, text: Path) -> None:
     assert "天下大势" in done.output
     value = json.loads(invoke("describe", tmp_path / "out", "--json").output)
     assert value["counts"] == {"documents_duplicate": 29}
-    assert [sample["position"] for sample in value["dropped"]] == [46, 92, 138, 184, 230]
+    assert [sample["place"] for sample in value["dropped"]] == [
+        f"byte {46 * n}" for n in range(1, 6)
+    ]
 
 
 def test_a_sentence_is_previewed() -> None:
@@ -221,19 +227,44 @@ def test_json_output_is_nothing_but_json(tmp_path: Path, text: Path) -> None:
     assert done.errors == ""
 
 
-def test_text_in_another_encoding_is_warned_of(tmp_path: Path) -> None:
+def test_text_in_another_encoding_is_recognized_or_warned_of(tmp_path: Path) -> None:
     text = "天下大势，分久必合，合久必分。\n" * 50
     (tmp_path / "gbk.txt").write_text(text, encoding="gb18030")
     (tmp_path / "torn.txt").write_bytes(text.encode() + b"one \xff line\n")
-    (tmp_path / "gbk.jsonl").write_bytes('{"text": "天下大势"}\n'.encode("gb18030"))
-    done = invoke(*build_arguments(tmp_path / "out", tmp_path))
+    arguments = build_arguments(tmp_path / "out", tmp_path)
+    done = invoke(*arguments)
     assert done.status == 0
-    signs = [sign.text for sign in read_manifest(tmp_path / "out").warnings]
-    named = [text.split(": ")[0] for text in signs if "not UTF-8" in text]
-    assert named == [str(tmp_path / "gbk.jsonl"), str(tmp_path / "gbk.txt")]
-    assert "not UTF-8: " in done.output
-    assert f"{tmp_path}/gbk.txt: 100% of its documents are not UTF-8" in done.output
-    assert f"iconv -f GB18030 -t UTF-8 {tmp_path}/gbk.txt" in done.output
+    assert f"read as gb18030: {tmp_path}/gbk.txt\n" in done.output
+    torn = f"{tmp_path}/torn.txt: 2% of its documents are not UTF-8"
+    assert f"another encoding: {torn}" in done.output
+    assert any(torn in sign.text for sign in read_manifest(tmp_path / "out").warnings)
+    assert read_manifest(tmp_path / "out").counts["bytes_replaced"] == 1
+    done = invoke(*arguments, "--encoding", "utf-8", "--overwrite")
+    assert done.status == 0
+    warned = [line for line in done.output.splitlines() if line.startswith("another encoding")]
+    assert f"{tmp_path}/gbk.txt: 100% of its documents are not UTF-8" in warned[0]
+    assert "--overwrite and --encoding NAME" in warned[0]
+    assert len(warned) == 2
+
+
+def test_what_a_folder_holds_is_said_and_fields_are_joined(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    rows = [{"title": f"第{i}回", "meta": {"body": "天下大势，分久必合。"}} for i in range(40)]
+    lines = "".join(json.dumps(row) + "\n" for row in [*rows, {"title": 5}])
+    (folder / "A.JSONL").write_text(lines)
+    (folder / ".hidden.txt").write_text("x\n")
+    arguments = build_arguments(tmp_path / "out", folder)
+    arguments += ["--text-field", "title", "--text-field", "meta.body", "--field-separator", r"\n"]
+    done = invoke(*arguments)
+    assert done.status == 0, done
+    assert f"left out: {folder}/.hidden.txt (hidden); to read one" in done.output
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest.counts["not_text"] == 1
+    assert manifest.options["text_fields"] == ["title", "meta.body"]
+    assert sum(part.documents for part in manifest.parts.values()) == 40
+    done = invoke(*arguments, "--strict", "--overwrite")
+    done.assert_one_line(f"{folder}/A.JSONL:41: the field 'title' and 'meta.body' holds a number")
 
 
 def test_train_vocab(tmp_path: Path, text: Path) -> None:
@@ -283,7 +314,7 @@ _word = st.one_of(
     st.floats().map(str),
     st.sampled_from(["", ".", "/", "~", "auto", "jieba", "none", "x" * 300, "*", "a:b", "\udcff"]),
 )
-_SHARED = ["--input", "--text-field"]
+_SHARED = ["--input", "--text-field", "--field-separator", "--encoding"]
 _VALUES = {
     "build-shards": [
         *("--tokenizer", "--segmenter", "--user-dict", "--max-length", "--document-separator"),
@@ -297,7 +328,7 @@ _VALUES = {
     "preview": ["--text", "--tokenizer", "--segmenter", "--user-dict"],
 }
 _FLAGS = {
-    "build-shards": ["--pairs", "--no-hmm", "--overwrite", "--json", "--append"],
+    "build-shards": ["--pairs", "--no-hmm", "--overwrite", "--json", "--append", "--strict"],
     "train-vocab": ["--no-lowercase"],
     "verify": ["--reindex"],
     "describe": ["--json", "--dropped"],

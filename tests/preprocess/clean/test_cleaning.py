@@ -182,9 +182,9 @@ def test_lengths_in_characters(tmp_path: Path) -> None:
     )
     wanted = {"blank_lines": 1, "documents_too_short": 1, "documents_too_long": 1}
     assert manifest.counts == wanted
-    assert [(s.reason, s.position, s.text) for s in manifest.dropped] == [
-        ("documents_too_short", 0, "一二"),
-        ("documents_too_long", 30, "abcde"),
+    assert [(s.reason, s.place, s.text) for s in manifest.dropped] == [
+        ("documents_too_short", "byte 0", "一二"),
+        ("documents_too_long", "byte 30", "abcde"),
     ]
     assert manifest.options["min_chars"] == 3
     assert manifest.options["max_chars"] == 4
