@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Every package may import those before it, and the base modules; what stands on top may import all.
 STAGES = {
     "preprocess": ("read", "encode", "write", "run"),
-    "train": ("data", "model", "engine", "evaluate", "report", "run"),
+    "train": ("data", "model", "engine", "evaluate", "report", "run", "adapt"),
 }
 BASE = {
     "preprocess": {
