@@ -21,6 +21,8 @@ setup(
         "numba>=0.61",
         "numpy>=2.0",
         "tokenizers>=0.22",
+        "charset-normalizer>=3.4",
+        "orjson>=3.10",
         "safetensors>=0.5",
         "pydantic>=2.0",
         "typer>=0.15",

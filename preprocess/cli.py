@@ -2,9 +2,9 @@
 
 import json
 import os
-import shlex
 import time
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +16,8 @@ from preprocess.console import console, warn
 from preprocess.describe import summary, summary_table
 from preprocess.errors import WholewordError
 from preprocess.options import BuildOptions
-from preprocess.read.sources import tokenizer_files
+from preprocess.read.input_report import encoding_warning, input_lines, uncuttable
+from preprocess.read.sources import ReadOptions
 from preprocess.run import state
 from preprocess.run.build import run_build
 from preprocess.run.plan import BuildPlan, identity, plan_build
@@ -25,8 +26,10 @@ from preprocess.vocabulary import train_vocabulary
 from preprocess.write.manifest import Manifest, read_manifest
 
 SAMPLE = "samples/zh"
-NOT_UTF8 = 0.1
-"""Share of invalid documents above which a file is hardly UTF-8 with a few damaged characters."""
+LARGE = 8 << 20
+"""Bytes of an input file that several workers would share, if it could be cut."""
+CONTRADICTS = 0.01
+"""Share of damaged documents above which a file may have another encoding than it was read in."""
 _MAX_DIGITS = 18
 SAMPLE_TOKENIZER = "samples/tokenizer"
 PROCESSORS = (
@@ -44,7 +47,26 @@ app = typer.Typer(
 Inputs = Annotated[
     list[str],
     typer.Option(
-        "--input", "-i", help="File, glob or folder of .txt or .jsonl (also .gz, .zst); repeatable."
+        "--input",
+        "-i",
+        help="File, glob or folder of .txt, .jsonl, .json, .csv, .tsv (also .gz, .zst, .bz2, .xz), "
+        ".parquet or .arrow; repeatable.",
+    ),
+]
+TextFields = Annotated[
+    list[str],
+    typer.Option(
+        "--text-field",
+        help="Field or column with the text, a.b for b inside a; repeated, they are joined.",
+    ),
+]
+FieldSeparator = Annotated[
+    str, typer.Option(help=r"What joins the texts of two fields; \n and \t are understood.")
+]
+Encoding = Annotated[
+    str,
+    typer.Option(
+        help="Of text files: auto looks at the first megabyte of each; or a name, such as gb18030."
     ),
 ]
 Data = Annotated[Path, typer.Option("--data", help="Folder that build-shards wrote.")]
@@ -76,7 +98,12 @@ def build_shards(
     document_separator: Annotated[
         str, typer.Option(help="What ends a document of plain text: line, blank-line or file.")
     ] = "line",
-    text_field: Annotated[str, typer.Option(help="Field of a JSON line with the text.")] = "text",
+    text_field: TextFields = ["text"],  # noqa: B006
+    field_separator: FieldSeparator = r"\n",
+    encoding: Encoding = "auto",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="A record without text ends the build.")
+    ] = False,
     validation_fraction: Annotated[
         float, typer.Option(help="Share of documents put aside, by a hash of their text.")
     ] = 0.01,
@@ -110,7 +137,10 @@ def build_shards(
         max_length=max_length,
         pairs=pairs,
         document_separator=document_separator,
-        text_field=text_field,
+        text_fields=tuple(text_field),
+        field_separator=_unescape(field_separator),
+        encoding=encoding,
+        strict=strict,
         validation_fraction=validation_fraction,
         validation_inputs=tuple(validation_input),
         test_inputs=tuple(test_input),
@@ -155,17 +185,20 @@ def train_vocab(
     ),
     vocab_size: Annotated[int, typer.Option(help="Entries, special tokens included.")] = 30_000,
     min_frequency: Annotated[int, typer.Option(help="Of a piece that joins two others.")] = 2,
-    text_field: Annotated[str, typer.Option(help="Field of a JSON line with the text.")] = "text",
+    text_field: TextFields = ["text"],  # noqa: B006
+    field_separator: FieldSeparator = r"\n",
+    encoding: Encoding = "auto",
     lowercase: Annotated[bool, typer.Option(help="Lower-case all text (uncased).")] = True,
 ) -> None:
     """Train a BERT WordPiece tokenizer; every Chinese character of the text gets an entry."""
-    _warn_of_tokenizers(tuple(inputs))
+    reading = ReadOptions(text_fields=tuple(text_field), field_separator=_unescape(field_separator))
     with console.status("training the vocabulary"):
         entries = train_vocabulary(
             tuple(inputs),
             output,
             vocab_size,
-            text_field=text_field,
+            reading=reading,
+            encoding=encoding,
             min_frequency=min_frequency,
             lowercase=lowercase,
         )
@@ -175,8 +208,8 @@ def train_vocab(
 
 def _build(options: BuildOptions, overwrite: bool, as_json: bool) -> None:
     """Plan and run a build, and say what it made."""
-    plan = plan_build(options)
-    _warn_of_tokenizers((*options.inputs, *options.validation_inputs, *options.test_inputs))
+    with console.status("looking at the input") if not as_json else nullcontext():
+        plan = plan_build(options)
     if overwrite:
         state.remove_build(plan.output)
     if state.is_finished(plan.output, identity(plan)):
@@ -190,7 +223,7 @@ def _build(options: BuildOptions, overwrite: bool, as_json: bool) -> None:
     seconds = time.perf_counter() - begin
     rate = plan.bytes / 1e6 / seconds
     _report(manifest, plan.output, f"built in {seconds:.1f} s, {rate:.1f} MB/s", as_json)
-    _warn_of_encodings(encodings)
+    _warn_of_encodings(plan, encodings)
     if not as_json:
         for what, count in audit_counts.items():
             console.print(f"{what.replace('_', ' ')}: {count:,}")
@@ -198,6 +231,10 @@ def _build(options: BuildOptions, overwrite: bool, as_json: bool) -> None:
             f"next: [bold]deepspeed train/pretrain.py --data {plan.output} "
             "--deepspeed ds_configs/zero2.json[/]"
         )
+
+
+def _unescape(separator: str) -> str:
+    return separator.replace(r"\n", "\n").replace(r"\t", "\t")
 
 
 def _parse_size(text: str) -> int | None:
@@ -224,8 +261,10 @@ def _announce(plan: BuildPlan) -> None:
     segmenter = plan.segmenter.function or plan.segmenter.kind
     chosen = " (chosen from the vocabulary)" if plan.options.segmenter == "auto" else ""
     workers = min(plan.options.workers, len(plan.tasks))
+    for line in input_lines(plan.files, plan.left_out):
+        console.print(line, markup=False)
     console.print(
-        f"input: {plan.bytes / 1e6:.1f} MB; files: {len(plan.files)}; tasks: {len(plan.tasks)}; "
+        f"tasks: {len(plan.tasks)}; "
         f"workers: {workers}; words: [bold]{segmenter}[/]{chosen}; encoder: [bold]{plan.encoder}[/]"
     )
     if not kernels.are_compiled():
@@ -256,30 +295,22 @@ def _run(plan: BuildPlan, quiet: bool) -> tuple[Manifest, Counter[str], dict[str
             done += event.bytes
             tokens += event.tokens
             audit.update(event.audit)
-            seen = encodings.setdefault(event.path, [0, 0])
-            seen[0] += event.documents
-            seen[1] += event.invalid
+            for source in event.sources:
+                seen = encodings.setdefault(source.path, [0, 0])
+                seen[0] += source.documents
+                seen[1] += source.invalid
             seconds = time.perf_counter() - begin
             rate = f"{done / 1e6 / seconds:.1f} MB/s  {tokens / 1e6 / seconds:.2f} Mtokens/s"
             bar.update(shown, completed=done, rate=rate)
     raise AssertionError("a build ends with a manifest")
 
 
-def _warn_of_tokenizers(patterns: tuple[str, ...]) -> None:
-    for path in tokenizer_files(patterns):
-        warn(f"{path}: left out as a tokenizer's vocabulary; if it is text, name it with --input")
-
-
-def _warn_of_encodings(encodings: dict[str, list[int]]) -> None:
-    """Name the files that are hardly UTF-8: otherwise GBK text shows only as odd counts."""
+def _warn_of_encodings(plan: BuildPlan, encodings: dict[str, list[int]]) -> None:
+    """Name the files that contradict their encoding: otherwise it shows only as odd counts."""
+    by_path = {file.path: file for file in plan.files}
     for path, (documents, invalid) in sorted(encodings.items()):
-        if invalid > NOT_UTF8 * documents:
-            warn(
-                f"{path}: {invalid / documents:.0%} of its documents are not UTF-8, and what was "
-                "replaced in them is lost; if it is in another encoding, convert it, for example "
-                f"with `iconv -f GB18030 -t UTF-8 {shlex.quote(path)} > utf8.txt`, and build again "
-                "with --overwrite"
-            )
+        if invalid > CONTRADICTS * documents:
+            warn(encoding_warning(by_path[path], invalid / documents))
 
 
 def _report(manifest: Manifest, folder: Path, title: str, as_json: bool) -> None:
@@ -287,9 +318,10 @@ def _report(manifest: Manifest, folder: Path, title: str, as_json: bool) -> None
         print(json.dumps(summary(manifest, folder), ensure_ascii=False))
         return
     console.print(summary_table(manifest, f"{folder}  {title}"))
-    slow = [entry.path for entry in manifest.inputs if entry.path.endswith((".gz", ".zst"))]
-    if slow and len(manifest.inputs) == len(slow) == 1:
+    tasks = max(len(part.shards) for part in manifest.parts.values())
+    only = manifest.inputs[0]
+    if len(manifest.inputs) == tasks == 1 and only.bytes > LARGE and (why := uncuttable(only.path)):
         console.print(
-            f"{slow[0]} is one compressed file, which only one worker can read; "
-            "decompress it, or cut it into several, to use them all"
+            f"{only.path} is {why}, which only one worker can read; "
+            "cut it into several to use them all"
         )

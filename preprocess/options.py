@@ -31,8 +31,14 @@ class BuildOptions:
     """Leave room for the special tokens of a pair of segments."""
     document_separator: str = "line"
     """What ends a document in a text file: one of `SEPARATORS`."""
-    text_field: str = "text"
-    """The field of a JSON line that holds the text."""
+    text_fields: tuple[str, ...] = ("text",)
+    """The fields of a record that hold its text; a dot leads into one."""
+    field_separator: str = "\n"
+    """What stands between the texts of two fields."""
+    encoding: str = "auto"
+    """Encoding of text files; `auto` looks at the beginning of each."""
+    strict: bool = False
+    """Whether a record without text is an error, not left out and counted."""
     validation_fraction: float = 0.01
     """Share of documents held out by a hash of their text, where no validation input is named."""
     validation_inputs: tuple[str, ...] = ()
@@ -56,6 +62,14 @@ class BuildOptions:
         """
         if "\0" in self.output:
             raise WholewordError("--output: a folder's name cannot hold a NUL character")
+        if self.output != self.output.encode(errors="replace").decode():
+            raise WholewordError(f"--output {self.output!r}: the name is not UTF-8; use another")
+        if "://" in self.output:
+            raise WholewordError(
+                f"--output {self.output}: addresses cannot be written yet; name a folder on a disk"
+            )
+        if not all(self.text_fields) or len({*self.text_fields}) < len(self.text_fields):
+            raise WholewordError("--text-field: name each field once, and none by nothing")
         if not 8 <= self.max_length <= MAX_LENGTH:
             raise WholewordError(f"--max-length {self.max_length}: must be 8 to {MAX_LENGTH}")
         if not 0 <= self.validation_fraction < 1:

@@ -12,8 +12,11 @@ from tokenizers.implementations import BertWordPieceTokenizer
 
 from preprocess.errors import WholewordError
 from preprocess.files import publish, sync_tree
-from preprocess.read.documents import read_documents
-from preprocess.read.sources import Split, find_inputs
+from preprocess.read.cutting import default_split_size, plan_tasks
+from preprocess.read.documents import read_task
+from preprocess.read.encodings import check_encoding
+from preprocess.read.input_files import find_inputs
+from preprocess.read.sources import InputFile, ReadOptions
 from preprocess.read.unicode import is_han
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 MAX_POSITIONS = 512
 MAX_ENTRIES = 1_000_000
+READING = ReadOptions()
 OTHER_CHARACTERS = 1000
 """How many characters that are not Chinese get an entry, the most frequent first."""
 
@@ -31,7 +35,8 @@ def train_vocabulary(
     output: Path,
     vocab_size: int,
     *,
-    text_field: str = "text",
+    reading: ReadOptions = READING,
+    encoding: str = "auto",
     min_frequency: int = 2,
     lowercase: bool = True,
     strip_accents: bool | None = None,
@@ -46,7 +51,8 @@ def train_vocabulary(
         inputs: paths, globs and folders.
         output: the new folder.
         vocab_size: entries, special tokens included.
-        text_field: field of JSON lines.
+        reading: what the documents of files are.
+        encoding: of text files.
         min_frequency: of a piece that joins two others.
         lowercase: as BERT's uncased models.
         strip_accents: None follows `lowercase`.
@@ -60,12 +66,14 @@ def train_vocabulary(
             larger than the vocabulary.
     """
     _check_request(output, vocab_size, min_frequency)
+    check_encoding(encoding)
+    files = find_inputs(inputs, "train", encoding)
     tokenizer = BertWordPieceTokenizer(
         lowercase=lowercase,
         strip_accents=strip_accents,
         handle_chinese_chars=handle_chinese_chars,
     )
-    alphabet = _alphabet(_texts(inputs, text_field), tokenizer)
+    alphabet = _alphabet(_texts(files, reading), tokenizer)
     if not alphabet:
         raise WholewordError(f"{', '.join(inputs)}: the input holds no text; name files with text")
     if len(alphabet) + len(SPECIAL_TOKENS) >= vocab_size:
@@ -75,7 +83,7 @@ def train_vocabulary(
         )
 
     vocabulary = _train_twice(
-        tokenizer, lambda: _texts(inputs, text_field), alphabet, vocab_size, min_frequency
+        tokenizer, lambda: _texts(files, reading), alphabet, vocab_size, min_frequency
     )
     from transformers import BertTokenizer  # 3 s: not for `--help`
 
@@ -130,9 +138,9 @@ def _train_twice(
     return train(vocab_size, [*SPECIAL_TOKENS, *continuing])
 
 
-def _texts(inputs: tuple[str, ...], text_field: str) -> Iterator[str]:
-    for file in find_inputs(inputs, "train"):
-        for batch in read_documents(Split(file, 0, file.bytes), "line", text_field):
+def _texts(files: list[InputFile], reading: ReadOptions) -> Iterator[str]:
+    for task in plan_tasks(files, reading.separator, default_split_size(files)):
+        for batch in read_task(task, reading):
             yield from batch.documents.to_pylist()
 
 

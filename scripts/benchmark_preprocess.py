@@ -40,7 +40,7 @@ from preprocess.encode.segmenters import SegmenterSpec, jieba_tokenizer, parse_s
 from preprocess.encode.tokenizer import has_han, load_backend, load_tokenizer  # noqa: E402
 from preprocess.errors import WholewordError  # noqa: E402
 from preprocess.kernels import kernel  # noqa: E402
-from preprocess.read.sources import find_inputs  # noqa: E402
+from preprocess.read.input_files import find_inputs  # noqa: E402
 from preprocess.write.rows import cut_rows  # noqa: E402
 from preprocess.write.shards import Rows, ShardWriter, shard_schema  # noqa: E402
 from scripts.benchmark_report import Result, best_rate, show, write_json  # noqa: E402

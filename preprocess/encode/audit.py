@@ -8,7 +8,7 @@ import numpy as np
 from preprocess.encode.encoders import make_encoder
 from preprocess.encode.protocol import EncodedDocuments, Encoder, EncoderSpec
 from preprocess.errors import WholewordError
-from preprocess.read.documents import DocumentBatch
+from preprocess.read.batches import DocumentBatch
 
 MAX_BYTES = 1 << 20
 """Longer documents would take the reference seconds each: they are skipped and counted."""
@@ -58,8 +58,9 @@ class Auditor:
         for name in ("ids", "word_starts", "sentence_starts"):
             found, wanted = getattr(encoded, name)[begin:end], getattr(expected, name)
             if not np.array_equal(found, wanted):
+                path, place = batch.place(index)
                 raise WholewordError(
-                    f"{batch.path}: audit: {name} of the document at byte {batch.positions[index]} "
+                    f"{path}: audit: {name} of the document at {place} "
                     f"differ from the reference encoder's: {_excerpt(found, wanted)}; build with "
                     "--encoder reference, and please report the document"
                 )

@@ -1,279 +1,194 @@
-"""Splits to documents: reads, finds lines, repairs UTF-8, and parses JSON lines.
+"""Tasks to documents: each file by its form, small ones together.
 
 A line ends at a line feed; one carriage return before it is dropped. A split begins and ends where
 documents do, so the documents do not depend on how the input was split.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
-import pyarrow as pa
 
-from preprocess.errors import WholewordError
-from preprocess.read.lines import find_lines, gather_documents
-from preprocess.read.sources import COMPRESSIONS, InputFile, Split, reading
+from preprocess.read import streams
+from preprocess.read.batches import DocumentBatch, batch_of_bytes, join_batches
+from preprocess.read.chunks import BOM, Chunk, whole_documents
+from preprocess.read.columns import read_table
+from preprocess.read.csv_texts import read_csv
+from preprocess.read.json_texts import read_json, read_json_lines
+from preprocess.read.lines import gather_documents
+from preprocess.read.sources import (
+    InputFile,
+    ReadOptions,
+    Split,
+    Task,
+    check_unchanged,
+    is_plain,
+    read_whole,
+    reading,
+)
 
-READ_BYTES = 4 << 20
-"""Bytes read at once: enough to amortise a kernel's call, small enough to stay in memory."""
-MAX_DOCUMENT_BYTES = 64 << 20
-"""Longer documents are cut."""
-_BOM = b"\xef\xbb\xbf"
+_READERS = {
+    "jsonl": read_json_lines,
+    "json": read_json,
+    "csv": read_csv,
+    "tsv": read_csv,
+    "parquet": read_table,
+    "arrow": read_table,
+}
 
 
-@dataclass(frozen=True)
-class DocumentBatch:
-    """Consecutive documents of one split."""
-
-    documents: pa.LargeStringArray
-    positions: np.ndarray
-    """int64 `[documents]`: where each begins in the (uncompressed) file, in bytes."""
-    path: str
-    bytes_read: int
-    """Bytes of the split that this batch consumed."""
-    counts: dict[str, int] = field(default_factory=dict)
-    """What was dropped or repaired, by reason."""
-    invalid: int = 0
-    """Documents that are not valid UTF-8."""
-
-
-def read_documents(split: Split, separator: str, text_field: str) -> Iterator[DocumentBatch]:
-    """The documents of a split, in order, in batches of about `READ_BYTES`.
+def read_task(task: Task, options: ReadOptions) -> Iterator[DocumentBatch]:
+    """The documents of a task, in order, in batches of about `streams.READ_BYTES`.
 
     Raises:
-        WholewordError: the file changed or cannot be read, or a JSON line is malformed.
+        WholewordError: a file changed or cannot be read, or a record is malformed.
     """
-    file = split.file
-    with reading(file):
-        for chunk in _whole_documents(split, "json" if file.is_jsonl else separator):
-            if file.is_jsonl:
-                yield _parse_json_lines(file, chunk, text_field)
-            else:
-                yield _gather(file, chunk, separator)
+    waiting: list[DocumentBatch] = []
+    size = 0
+    for splits in _runs(task.splits):
+        alone = len(splits) == 1
+        for batch in read_split(splits[0], options) if alone else read_files(splits, options):
+            more = batch.documents.nbytes
+            if waiting and size + more > streams.READ_BYTES:
+                yield join_batches(waiting)
+                waiting, size = [], 0
+            waiting.append(batch)
+            size += more
+    if waiting:
+        yield join_batches(waiting)
+    for file in dict.fromkeys(split.file for split in task.splits):
+        check_unchanged(file)
 
 
-@dataclass(frozen=True)
-class _Chunk:
-    """Bytes that hold whole documents, and the lines in them."""
-
-    data: bytes
-    position: int
-    """Where the bytes begin in the (uncompressed) file."""
-    bytes_read: int
-    cut: bool = False
-    """Whether the chunk is the first piece of a document that was too long."""
-
-    @property
-    def lines(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Begins, ends and blankness of the lines."""
-        return find_lines(np.frombuffer(self.data, np.uint8))
-
-
-def _whole_documents(split: Split, mode: str) -> Iterator[_Chunk]:
-    """Read a split as chunks that end where a document ends; only the first can be too long."""
-    held = b""
-    position = split.begin
-    for data, bytes_read in _read(split):
-        held += data
-        if position == 0 and held.startswith(_BOM):
-            held = held[len(_BOM) :]
-            position = len(_BOM)
-        boundaries = _boundaries(held, mode)
-        while mode != "json" and _first_end(held, boundaries) > MAX_DOCUMENT_BYTES:
-            end = _cut_point(held)
-            yield _Chunk(held[:end], position, 0, cut=True)
-            position += end
-            held = held[end:]
-            boundaries = _boundaries(held, mode)
-        end = boundaries[-1] if boundaries else 0
-        yield _Chunk(held[:end], position, bytes_read)
-        position += end
-        held = held[end:]
-    if held:
-        yield _Chunk(held, position, 0)
+def _runs(splits: tuple[Split, ...]) -> Iterator[list[Split]]:
+    """Splits that are read together: whole small files of plain text, else one alone."""
+    run: list[Split] = []
+    size = 0
+    for split in splits:
+        small = split.bytes == split.file.bytes < streams.READ_BYTES // 4 and is_plain(split.file)
+        if run and (not small or size + split.bytes > streams.READ_BYTES):
+            yield run
+            run, size = [], 0
+        if small:
+            run.append(split)
+            size += split.bytes
+        else:
+            yield [split]
+    if run:
+        yield run
 
 
-def _read(split: Split) -> Iterator[tuple[bytes, int]]:
-    """Pieces of (uncompressed) data, and how many bytes of the split each consumed."""
-    compression = split.file.compression
-    with pa.OSFile(split.file.path) as raw:
-        raw.seek(split.begin)
-        if not compression:
-            left = split.end - split.begin
-            while left:
-                data = raw.read(min(READ_BYTES, left))
-                if not data:
-                    raise OSError(f"it became shorter: {left} bytes are missing")
-                left -= len(data)
-                yield data, len(data)
-            return
-        before = 0
-        with pa.CompressedInputStream(raw, COMPRESSIONS[compression]) as stream:
-            while data := stream.read(READ_BYTES):
-                used = raw.tell()
-                yield data, used - before
-                before = used
+def read_files(splits: list[Split], options: ReadOptions) -> Iterator[DocumentBatch]:
+    """The documents of whole small files: as of each alone, in one batch, many times as fast.
+
+    Raises:
+        WholewordError: as for `read_task`.
+    """
+    pieces, boms = [], []
+    for split in splits:
+        with reading(split.file):
+            whole = read_whole(split.file)
+        data = whole.removeprefix(BOM)
+        boms.append(len(whole) - len(data))
+        pieces.append(data + _line_end(data))
+    starts = np.cumsum([0, *map(len, pieces)])[:-1]
+    files = [split.file for split in splits]
+    chunk = Chunk(b"".join(pieces), 0, sum(split.bytes for split in splits))
+    yield _gather(files, starts, np.array(boms) - starts, chunk, options.separator)
 
 
-def _boundaries(data: bytes, mode: str) -> tuple[int, ...]:
-    """The first and the last position, above 0, at which a document has surely ended."""
-    if mode == "file":
-        return ()
-    if mode != "blank-line":
-        last = data.rfind(b"\n") + 1
-        return (data.find(b"\n") + 1, last) if last else ()
-    begins, _, blank = find_lines(np.frombuffer(data, np.uint8))
-    following = np.append(begins[1:], len(data))
-    if not data.endswith(b"\n"):
-        following, blank = following[:-1], blank[:-1]
-    ended = following[blank]
-    return (int(ended[0]), int(ended[-1])) if len(ended) else ()
+def _line_end(data: bytes) -> bytes:
+    """What a file lacks before another one may stand behind it."""
+    if not data or data.endswith(b"\n"):
+        return b""
+    return b"\r\n" if data.endswith(b"\r") else b"\n"  # of which the rule of lines drops one
 
 
-def _first_end(data: bytes, boundaries: tuple[int, ...]) -> int:
-    """Where the first document ends, or the data; the line feed that ends it is not counted."""
-    return boundaries[0] - 1 if boundaries else len(data)
+def read_split(split: Split, options: ReadOptions) -> Iterator[DocumentBatch]:
+    """The documents of a split, in order.
+
+    Raises:
+        WholewordError: as for `read_task`.
+    """
+    check_unchanged(split.file)
+    with reading(split.file):
+        for batch in _READERS.get(split.file.form, _read_text)(split, options):
+            check_unchanged(split.file)
+            yield batch
 
 
-def _cut_point(data: bytes) -> int:
-    """Where to cut a document that is too long: at a line's end, else between characters."""
-    line_end = data.rfind(b"\n", 0, MAX_DOCUMENT_BYTES) + 1
-    if line_end:
-        return line_end
-    end = MAX_DOCUMENT_BYTES
-    while end > MAX_DOCUMENT_BYTES - 3 and data[end] & 0xC0 == 0x80:
-        end -= 1
-    return end
+def _read_text(split: Split, options: ReadOptions) -> Iterator[DocumentBatch]:
+    for chunk in whole_documents(split, options.separator):
+        start = np.zeros(1, np.int64)
+        yield _gather([split.file], start, start + chunk.position, chunk, options.separator)
 
 
-def _gather(file: InputFile, chunk: _Chunk, separator: str) -> DocumentBatch:
+def _gather(
+    files: list[InputFile], starts: np.ndarray, shifts: np.ndarray, chunk: Chunk, separator: str
+) -> DocumentBatch:
+    """Documents of a chunk.
+
+    Args:
+        files: what it is of.
+        starts: int64 `[files]`: where in the chunk each begins.
+        shifts: int64 `[files]`: what added to a place in the chunk gives the place in the file.
+        chunk: whole documents.
+        separator: what ends a document.
+    """
     begins, ends, blank = chunk.lines
-    numbers, count = _number_lines(blank, separator)
+    first_lines = np.searchsorted(begins, starts)
+    numbers, count = _number_lines(blank, separator, first_lines)
     offsets, text = gather_documents(
         np.frombuffer(chunk.data, np.uint8), begins, ends, numbers, count
     )
-    first_lines = np.searchsorted(numbers[numbers >= 0], np.arange(count))
     counts = Counter(documents_cut=int(chunk.cut))
     if separator == "line":
         counts["blank_lines"] = int(blank.sum())
-    documents, replaced = _valid(offsets, text)
-    counts["bytes_replaced"] = sum(replaced)
-    return DocumentBatch(
-        documents,
-        begins[numbers >= 0][first_lines] + chunk.position,
-        file.path,
-        chunk.bytes_read,
-        dict(+counts),
-        len(replaced) - replaced.count(0),
+    numbered = numbers >= 0
+    positions = begins[numbered][np.searchsorted(numbers[numbered], np.arange(count))]
+    before = np.searchsorted(positions, starts)  # documents before each file
+    ends_of_files = np.append(before[1:], count)
+    return batch_of_bytes(
+        files,
+        offsets,
+        text,
+        positions + np.repeat(shifts, np.diff(ends_of_files, prepend=0)),
+        bytes_read=chunk.bytes_read,
+        counts=counts,
+        ends=ends_of_files,
     )
 
 
-def _number_lines(blank: np.ndarray, separator: str) -> tuple[np.ndarray, int]:
-    """Each line's document (-1: none) and the number of documents."""
+def _number_lines(
+    blank: np.ndarray, separator: str, first_lines: np.ndarray
+) -> tuple[np.ndarray, int]:
+    """Each line's document (-1: none) and the number of documents.
+
+    Args:
+        blank: bool `[lines]`.
+        separator: what ends a document.
+        first_lines: int64 `[files]`, ascending: where files begin.
+    """
     text = ~blank
     if not text.any():
         return np.full(len(blank), -1, np.int64), 0
     if separator == "file":  # blank lines inside the text are kept
-        numbers = np.full(len(blank), -1, np.int64)
         lines = np.flatnonzero(text)
-        numbers[lines[0] : lines[-1] + 1] = 0
-        return numbers, 1
-    begins = text if separator == "line" else text & np.append(True, blank[:-1])
+        file = np.searchsorted(first_lines, lines, "right")
+        new = np.flatnonzero(np.diff(file, prepend=-1))
+        numbers = np.full(len(blank), -1, np.int64)
+        edges = np.zeros(len(blank) + 1, np.int64)
+        np.add.at(edges, lines[new], 1)
+        np.add.at(edges, lines[np.append(new[1:], len(lines)) - 1] + 1, -1)
+        inside = np.cumsum(edges[:-1]) > 0
+        begun = np.zeros(len(blank), np.int64)
+        begun[lines[new]] = 1
+        numbers[inside] = np.cumsum(begun)[inside] - 1
+        return numbers, len(new)
+    begins = text.copy()
+    if separator == "blank-line":
+        begins[1:] &= blank[:-1]
+        begins[first_lines[first_lines < len(blank)]] = True
+        begins &= text
     numbers = np.where(text, np.cumsum(begins) - 1, -1)
     return numbers.astype(np.int64), int(begins.sum())
-
-
-def _valid(offsets: np.ndarray, text: np.ndarray) -> tuple[pa.LargeStringArray, list[int]]:
-    """Documents as Arrow strings; invalid UTF-8 becomes U+FFFD by Python's rules.
-
-    Returns:
-        The documents, and how many replacements each needed (an empty list if all are valid).
-    """
-    documents = pa.LargeStringArray.from_buffers(
-        len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(text)
-    )
-    try:
-        documents.validate(full=True)
-    except pa.ArrowInvalid:
-        raw = text.tobytes()
-        texts, replaced = [], []
-        for begin, end in pairwise(offsets):
-            texts.append(raw[begin:end].decode("utf-8", "replace"))
-            there = raw.count(b"\xef\xbf\xbd", begin, end)
-            replaced.append(texts[-1].count("\ufffd") - there)
-        return pa.array(texts, pa.large_string()), replaced
-    return documents, []
-
-
-def _parse_json_lines(file: InputFile, chunk: _Chunk, text_field: str) -> DocumentBatch:
-    texts: list[str] = []
-    positions: list[int] = []
-    counts: Counter[str] = Counter()
-    invalid = 0
-    for begin, end, blank in zip(*chunk.lines, strict=True):
-        if blank:
-            counts["blank_lines"] += 1
-            continue
-        position = chunk.position + int(begin)
-        text, replaced = _json_text(file, position, chunk.data[begin:end], text_field)
-        counts["bytes_replaced"] += replaced
-        invalid += replaced > 0
-        if not text.strip():
-            counts["blank_texts"] += 1
-            continue
-        pieces = _cut_text(text)
-        counts["documents_cut"] += len(pieces) - 1
-        texts += pieces
-        positions += [position] * len(pieces)
-    return DocumentBatch(
-        pa.array(texts, pa.large_string()),
-        np.array(positions, np.int64),
-        file.path,
-        chunk.bytes_read,
-        dict(+counts),
-        invalid,
-    )
-
-
-def _json_text(file: InputFile, position: int, line: bytes, field: str) -> tuple[str, int]:
-    """The text of one JSON line, and how many characters of it had to be replaced."""
-    decoded = line.decode("utf-8", "replace")
-    replaced = decoded.count("\ufffd") - line.count(b"\xef\xbf\xbd")
-    try:
-        value = json.loads(decoded)
-    except (ValueError, RecursionError) as error:
-        reason = f"not a JSON object ({error})"
-        raise _bad_line(file, position, f"{reason}; mend or remove the line") from error
-    if not isinstance(value, dict) or not isinstance(value.get(field), str):
-        raise _bad_line(
-            file, position, f"no text in the field {field!r}; name the field with --text-field"
-        )
-    text = value[field]
-    surrogates = sum("\ud800" <= character <= "\udfff" for character in text)
-    if surrogates:  # JSON can spell half a character; UTF-8 cannot
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text, replaced + surrogates
-
-
-def _bad_line(file: InputFile, position: int, problem: str) -> WholewordError:
-    line = 1
-    whole = Split(file, 0, file.bytes)
-    for data, _ in _read(whole):
-        line += data[:position].count(b"\n")
-        position -= len(data)
-        if position <= 0:
-            break
-    return WholewordError(f"{file.path}:{line}: {problem}")
-
-
-def _cut_text(text: str) -> list[str]:
-    data = text.encode()
-    pieces = []
-    while len(data) > MAX_DOCUMENT_BYTES:
-        end = _cut_point(data)
-        pieces.append(data[:end].decode())
-        data = data[end:]
-    return [*pieces, data.decode()] if pieces else [text]

@@ -83,6 +83,23 @@ def find_lines(data: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @kernel
+def find_blank(data: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Which documents are white space only, or empty.
+
+    Args:
+        data: uint8 `[bytes]`, UTF-8 or not.
+        offsets: int64 `[documents + 1]`.
+
+    Returns:
+        bool `[documents]`.
+    """
+    blank = np.empty(len(offsets) - 1, np.bool_)
+    for i in range(len(blank)):
+        blank[i] = _is_blank(data, offsets[i], offsets[i + 1])
+    return blank
+
+
+@kernel
 def gather_documents(
     data: np.ndarray, begins: np.ndarray, ends: np.ndarray, documents: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray]:

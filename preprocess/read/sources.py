@@ -1,28 +1,17 @@
-"""Input files to splits: what there is to read, and which task reads what.
+"""What there is to read: input files, and the splits and tasks that are made of them.
 
-A *split* is a byte range of a file, cut at document boundaries; a *task* is a run of consecutive
-splits, about `--split-size` bytes. Both depend on the input alone, never on the number of workers.
-A compressed file cannot be cut: it is one split.
+A *split* is a piece of a file, cut at document boundaries; a *task* is a run of consecutive splits,
+about `--split-size` bytes. Both depend on the input alone, never on the number of workers.
 """
 
-import glob
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
-from pathlib import Path
-from typing import BinaryIO
 
 from preprocess.errors import WholewordError
 from preprocess.format import Part
-
-FORMATS = (".txt", ".jsonl")
-COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
-
-TOKENIZER_FILES = ("vocab.txt", "merges.txt")
-"""Names that look like text; they belong to a tokenizer whose configuration is in their folder."""
+from preprocess.read.formats import Form
 
 
 @dataclass(frozen=True)
@@ -33,26 +22,26 @@ class InputFile:
     bytes: int
     mtime_ns: int
     part: Part
+    form: Form = "text"
+    encoding: str = "utf-8"
+    """Python's name of it; of no meaning in a table."""
 
-    @property
-    def compression(self) -> str:
-        """`.gz`, `.zst` or nothing."""
-        suffix = Path(self.path).suffix
-        return suffix if suffix in COMPRESSIONS else ""
-
-    @property
-    def is_jsonl(self) -> bool:
-        """Whether a line is a JSON object (else the file is plain text)."""
-        return Path(self.path.removesuffix(self.compression)).suffix == ".jsonl"
+    compression: str = ""
+    """Its suffix, or nothing."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Bytes `[begin, end)` of a file; of a compressed file, all of it."""
+    """A piece `[begin, end)` of a file: row groups of Parquet, bytes of anything else.
+
+    A file that cannot be cut (it is compressed, CSV, a JSON array, Arrow) is one split.
+    """
 
     file: InputFile
     begin: int
     end: int
+    bytes: int
+    """Its share of the file's size."""
 
 
 @dataclass(frozen=True)
@@ -70,147 +59,57 @@ class Task:
     @property
     def bytes(self) -> int:
         """Size of the input, compressed files as stored on disk."""
-        return sum(split.end - split.begin for split in self.splits)
+        return sum(split.bytes for split in self.splits)
 
 
-def find_inputs(patterns: tuple[str, ...], part: Part) -> list[InputFile]:
-    """Files that paths, globs and folders name: in the order given, sorted within each, once each.
+def is_plain(file: InputFile) -> bool:
+    """Whether the stored bytes are text in UTF-8 as they are."""
+    return file.form == "text" and file.encoding == "utf-8" and not file.compression
+
+
+def read_whole(file: InputFile) -> bytes:
+    """All bytes of a small file.
 
     Raises:
-        WholewordError: something is missing, matches nothing, or has an unknown format.
+        OSError: it cannot be read, or became shorter.
     """
-    paths: dict[str, None] = {}
-    for pattern in patterns:
-        paths.update(dict.fromkeys(_expand(pattern)))
-    files = []
-    for path in paths:
-        files.append(_describe(path, part))
-    if files and not sum(file.bytes for file in files):
-        raise WholewordError(f"{', '.join(patterns)}: the input is empty; name files with text")
-    return files
+    with open(file.path, "rb", buffering=0) as stream:  # noqa: PTH123 (there may be 200,000)
+        data = stream.read(file.bytes)
+    if len(data) < file.bytes:
+        raise OSError(f"it became shorter: {file.bytes - len(data)} bytes are missing")
+    return data
 
 
-def tokenizer_files(patterns: tuple[str, ...]) -> list[str]:
-    """What `find_inputs` leaves out of folders: a tokenizer's vocabulary is not text.
+def check_unchanged(file: InputFile) -> None:
+    """Look at the file again: what is read must be what was planned.
 
-    Such a file is read if it is named itself.
+    Raises:
+        WholewordError: it has another size or time, or is gone.
     """
-    folders = [pattern for pattern in patterns if os.path.isdir(pattern)]  # noqa: PTH112
-    left_out = [path for folder in folders for path in _walk(folder) if _is_tokenizer_file(path)]
-    return sorted({str(path) for path in left_out}.difference(patterns))
-
-
-def _walk(folder: str) -> list[Path]:
-    return [p for p in Path(folder).rglob("*") if p.is_file() and _is_known(p.name)]
-
-
-def _is_tokenizer_file(path: Path) -> bool:
-    beside = ("tokenizer.json", "tokenizer_config.json")
-    return path.name in TOKENIZER_FILES and any((path.parent / name).exists() for name in beside)
-
-
-def _describe(path: str, part: Part) -> InputFile:
     try:
-        status = Path(path).stat()
-        path.encode()
-        if not stat.S_ISREG(status.st_mode):  # reading a pipe could wait without end
-            raise WholewordError(f"{path}: not a regular file; write the text to one")
-        Path(path).open("rb").close()
-    except OSError as error:
+        status = os.stat(file.path)  # noqa: PTH116
+        same = (status.st_size, status.st_mtime_ns) == (file.bytes, file.mtime_ns)
+    except OSError:
+        same = False
+    if not same:
         raise WholewordError(
-            f"{path}: cannot be read ({error.strerror}); check its permissions"
-        ) from error
-    except UnicodeEncodeError as error:
-        raise WholewordError(f"{path}: its name is not UTF-8; rename it") from error
-    return InputFile(path, status.st_size, status.st_mtime_ns, part)
+            f"{file.path}: changed while the build read it, and nothing of it is kept; when it is "
+            "finished, build again with --overwrite"
+        )
 
 
-def _expand(pattern: str) -> list[str]:
-    path = Path(pattern)
-    if os.path.isdir(pattern):  # noqa: PTH112
-        found = [str(p) for p in _walk(pattern) if not _is_tokenizer_file(p)]
-        if not found:
-            raise WholewordError(
-                f"{pattern}: the folder holds no .txt or .jsonl file (or .gz, .zst of these); "
-                "name the folder or the files with the text"
-            )
-        return sorted(found)
-    if os.path.exists(pattern):  # noqa: PTH110 (pathlib's raises where a name is too long)
-        if not _is_known(path.name):
-            raise WholewordError(
-                f"{pattern}: unknown format; use .txt or .jsonl, plain or compressed (.gz, .zst)"
-            )
-        return [pattern]
-    if not glob.has_magic(pattern):
-        raise WholewordError(f"{pattern}: no such file or folder; check --input")
-    found = [
-        name
-        for name in glob.glob(pattern, recursive=True)  # noqa: PTH207 (absolute patterns too)
-        if Path(name).is_file()
-    ]
-    known = sorted(name for name in found if _is_known(name))
-    if not known:
-        raise WholewordError(f"{pattern}: matches no .txt or .jsonl file; check the pattern")
-    return known
+@dataclass(frozen=True)
+class ReadOptions:
+    """What decides which documents files hold."""
 
-
-def _is_known(name: str) -> bool:
-    for compression in COMPRESSIONS:
-        name = name.removesuffix(compression)
-    return name.endswith(FORMATS)
-
-
-def default_split_size(files: list[InputFile]) -> int:
-    """About 64 tasks, of 4 to 128 MiB: enough to share among workers, few enough to list."""
-    total = sum(file.bytes for file in files)
-    return min(max(total // 64, 4 << 20), 128 << 20)
-
-
-def plan_tasks(files: list[InputFile], separator: str, split_size: int) -> list[Task]:
-    """Cut the input into tasks of about `split_size` bytes; a task is all of one part."""
-    tasks: list[Task] = []
-    pending: list[Split] = []
-
-    def close() -> None:
-        if pending:
-            tasks.append(Task(len(tasks), tuple(pending)))
-            pending.clear()
-
-    for file in files:
-        if pending and pending[0].file.part != file.part:
-            close()
-        for split in _cut_file(file, separator, split_size):
-            if sum(s.end - s.begin for s in pending) + split.end - split.begin > split_size:
-                close()
-            pending.append(split)
-    close()
-    return tasks
-
-
-def _cut_file(file: InputFile, separator: str, split_size: int) -> list[Split]:
-    if file.bytes == 0:
-        return []
-    whole_document = separator == "file" and not file.is_jsonl
-    if file.compression or whole_document or file.bytes <= split_size:
-        return [Split(file, 0, file.bytes)]
-    by_line = file.is_jsonl or separator == "line"
-    cuts = [0]
-    with reading(file), Path(file.path).open("rb") as stream:
-        while cuts[-1] + split_size < file.bytes:
-            cuts.append(_next_boundary(stream, cuts[-1] + split_size, file.bytes, by_line))
-    if cuts[-1] < file.bytes:
-        cuts.append(file.bytes)
-    return [Split(file, begin, end) for begin, end in pairwise(cuts)]
-
-
-def _next_boundary(stream: BinaryIO, position: int, size: int, by_line: bool) -> int:
-    """Where the first document after `position` begins (or a blank line before it)."""
-    stream.seek(position)
-    stream.readline()  # the rest of a line
-    while not by_line and (line := stream.readline()):
-        if not line.decode("utf-8", "replace").strip():
-            break
-    return min(stream.tell(), size)
+    separator: str = "line"
+    """What ends a document of plain text: `line`, `blank-line` or `file`."""
+    text_fields: tuple[str, ...] = ("text",)
+    """Fields of a record with the text; a dot leads into one."""
+    field_separator: str = "\n"
+    """What stands between the texts of two fields."""
+    strict: bool = False
+    """Whether a record without text (missing, null, a number) is an error, not left out."""
 
 
 @contextmanager
@@ -218,8 +117,13 @@ def reading(file: InputFile) -> Iterator[None]:
     """Turn what reading a file can raise into one line with its name."""
     try:
         yield
-    except OSError as error:
+    except WholewordError:
+        check_unchanged(file)  # which would be the cause
+        raise
+    except (OSError, EOFError) as error:
+        check_unchanged(file)
+        reason = getattr(error, "strerror", None) or error
         raise WholewordError(
-            f"{file.path}: cannot be read ({error.strerror or error}); run the same command "
-            "again, or, once the file is mended, with --overwrite"
+            f"{file.path}: cannot be read ({reason}); run the same command again, or, once "
+            "the file is mended, with --overwrite"
         ) from error

@@ -83,7 +83,10 @@ def _manifest(plan: BuildPlan, parts: dict[Part, PartEntry], counts: Counter[str
         max_length=plan.options.max_length,
         pairs=plan.options.pairs,
         options=shaping_options(plan.options),
-        inputs=tuple(InputEntry(path=f.path, bytes=f.bytes, part=f.part) for f in plan.files),
+        inputs=tuple(
+            InputEntry(path=f.path, bytes=f.bytes, part=f.part, encoding=f.encoding)
+            for f in plan.files
+        ),
         counts=dict(sorted(counts.items())),
         parts=parts,
     )

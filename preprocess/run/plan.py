@@ -2,7 +2,7 @@
 
 import hashlib
 import importlib.metadata
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,11 @@ from preprocess.encode.tokenizer_cache import load_tokenizer_once
 from preprocess.errors import WholewordError
 from preprocess.format import Part, id_dtype
 from preprocess.options import BuildOptions
-from preprocess.read.sources import InputFile, Task, default_split_size, find_inputs, plan_tasks
+from preprocess.read.cutting import default_split_size, plan_tasks
+from preprocess.read.encodings import check_encoding
+from preprocess.read.folders import list_files
+from preprocess.read.input_files import describe_files
+from preprocess.read.sources import InputFile, ReadOptions, Task
 from preprocess.run.tasks import WorkerSpec
 from preprocess.write.manifest import SegmenterEntry
 
@@ -27,6 +31,8 @@ class BuildPlan:
     tokenizer: LoadedTokenizer
     segmenter: SegmenterSpec
     files: list[InputFile]
+    left_out: dict[str, str]
+    """Files of the named folders that are not read, and why."""
     tasks: list[Task]
     parts: tuple[Part, ...]
     encoder: str
@@ -51,11 +57,7 @@ def plan_build(options: BuildOptions) -> BuildPlan:
         WholewordError: an option or an input is unusable.
     """
     options.check()
-    files = [
-        *find_inputs(options.inputs, "train"),
-        *find_inputs(options.validation_inputs, "validation"),
-        *find_inputs(options.test_inputs, "test"),
-    ]
+    files, left_out = _find_files(options)
     tokenizer = load_tokenizer_once(options.tokenizer)
     room = options.max_length - tokenizer.special.overhead(options.pairs)
     if room < 2:
@@ -78,11 +80,29 @@ def plan_build(options: BuildOptions) -> BuildPlan:
         tokenizer=tokenizer,
         segmenter=segmenter,
         files=files,
+        left_out=left_out,
         tasks=plan_tasks(files, options.document_separator, split_size),
         parts=tuple(parts),
         encoder=encoder,
         encoder_reason=reason,
     )
+
+
+def _find_files(options: BuildOptions) -> tuple[list[InputFile], dict[str, str]]:
+    """The input files of all parts, and what their folders hold besides."""
+    check_encoding(options.encoding)
+    files: list[InputFile] = []
+    left_out: dict[str, str] = {}
+    named: dict[Part, tuple[str, ...]] = {
+        "train": options.inputs,
+        "validation": options.validation_inputs,
+        "test": options.test_inputs,
+    }
+    for part, patterns in named.items():
+        listing = list_files(patterns)
+        files += describe_files(list(listing.paths), part, options.encoding)
+        left_out |= listing.left_out
+    return files, left_out
 
 
 def identity(plan: BuildPlan) -> dict[str, Any]:
@@ -91,7 +111,7 @@ def identity(plan: BuildPlan) -> dict[str, Any]:
         "options": shaping_options(plan.options),
         "tokenizer": plan.tokenizer.sha256,
         "segmenter": segmenter_entry(plan.segmenter).model_dump(),
-        "inputs": [asdict(file) for file in plan.files],
+        "inputs": [dict(vars(file)) for file in plan.files],
         "split sizes": [task.bytes for task in plan.tasks],
     }
 
@@ -103,7 +123,8 @@ def shaping_options(options: BuildOptions) -> dict[str, Any]:
         "max_length": options.max_length,
         "pairs": options.pairs,
         "document_separator": options.document_separator,
-        "text_field": options.text_field,
+        "text_fields": list(options.text_fields),
+        "field_separator": options.field_separator,
         "validation_fraction": _validation_fraction(options),
         "split_size": options.split_size,
     }
@@ -125,8 +146,12 @@ def worker_spec(plan: BuildPlan) -> WorkerSpec:
         parts=plan.parts,
         tasks=len(plan.tasks),
         max_tokens=options.max_length - plan.tokenizer.special.overhead(options.pairs),
-        document_separator=options.document_separator,
-        text_field=options.text_field,
+        reading=ReadOptions(
+            options.document_separator,
+            options.text_fields,
+            options.field_separator,
+            options.strict,
+        ),
         validation_fraction=_validation_fraction(options),
     )
 

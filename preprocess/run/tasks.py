@@ -12,8 +12,9 @@ import numpy as np
 from preprocess.encode.audit import Auditor
 from preprocess.encode.encoders import make_encoder
 from preprocess.encode.protocol import EncodedDocuments, EncoderSpec
-from preprocess.read.documents import DocumentBatch, read_documents
-from preprocess.read.sources import Task
+from preprocess.read.batches import DocumentBatch, Source
+from preprocess.read.documents import read_task
+from preprocess.read.sources import ReadOptions, Task
 from preprocess.run.state import PartReport, TaskReport, writing
 from preprocess.write.rows import cut_rows, gather_rows
 from preprocess.write.shards import Rows, ShardWriter, shard_name, shard_schema
@@ -36,8 +37,7 @@ class WorkerSpec:
     """Number of tasks of the whole build: it is in the shards' names."""
     max_tokens: int
     """Tokens of the longest row, special tokens not counted."""
-    document_separator: str
-    text_field: str
+    reading: ReadOptions
     validation_fraction: float
 
 
@@ -50,11 +50,8 @@ class TaskProgress:
     audit: dict[str, int] = field(default_factory=dict)
     """Documents that the audit compared or skipped; not in the report, for it must not shape the
     output."""
-    path: str = ""
-    """The file that was read."""
-    documents: int = 0
-    invalid: int = 0
-    """Documents that are not valid UTF-8."""
+    sources: tuple[Source, ...] = ()
+    """The files that were read."""
 
 
 class TaskRun:
@@ -79,23 +76,15 @@ class TaskRun:
                 part: stack.enter_context(_PartWriter(spec, task.number, part))
                 for part in spec.parts
             }
-            for split in task.splits:
-                for batch in read_documents(split, spec.document_separator, spec.text_field):
-                    counts.update(batch.counts)
-                    encoded = self._encode(batch)
-                    counts.update(encoded.counts)
-                    audit = self._auditor.check(batch, encoded, documents)
-                    first = (task.number << 32) + documents
-                    counts["words_cut"] += _write(spec, task, batch, encoded, first, writers)
-                    documents += len(batch.documents)
-                    yield TaskProgress(
-                        batch.bytes_read,
-                        len(encoded.ids),
-                        audit,
-                        batch.path,
-                        len(batch.documents),
-                        batch.invalid,
-                    )
+            for batch in read_task(task, spec.reading):
+                counts.update(batch.counts)
+                encoded = self._encode(batch)
+                counts.update(encoded.counts)
+                audit = self._auditor.check(batch, encoded, documents)
+                first = (task.number << 32) + documents
+                counts["words_cut"] += _write(spec, task, batch, encoded, first, writers)
+                documents += len(batch.documents)
+                yield TaskProgress(batch.bytes_read, len(encoded.ids), audit, batch.sources)
         report = TaskReport(
             number=task.number,
             parts={part: writer.report for part, writer in writers.items()},
@@ -110,8 +99,8 @@ class TaskRun:
         try:
             return self._encoder.encode(batch.documents)
         except Exception as error:  # a defect: its traceback must say which text showed it
-            first, last = batch.positions[0], batch.positions[-1]
-            error.add_note(f"{batch.path}: in the documents that begin at bytes {first} to {last}")
+            (path, first), (last_path, last) = batch.place(0), batch.place(-1)
+            error.add_note(f"in the documents from {path}, {first}, to {last_path}, {last}")
             raise
 
 

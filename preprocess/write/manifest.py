@@ -80,6 +80,7 @@ class InputEntry(_Entry):
     path: str
     bytes: Count
     part: Part
+    encoding: str = "utf-8"
 
 
 class ShardEntry(_Entry):

@@ -101,7 +101,7 @@ def test_unusable_inputs(tmp_path: Path, text: Path) -> None:
         ("*.none", "matches no"),
         ("empty.txt", "the input is empty"),
         ("blank.txt", "no document with text"),
-        ("field.jsonl", ":1: no text in the field 'text'; name the field with --text-field"),
+        ("field.jsonl", ":1: no field 'text' (it has body); name one with --text-field"),
         ("torn.txt.gz", "cannot be read"),
     ):
         output = tmp_path / "out" / name.replace("*", "star")
@@ -134,6 +134,10 @@ def test_unusable_options(tmp_path: Path, text: Path) -> None:
         (["--output", str(tmp_path / ("x" * 300))], "cannot be written (File name too long)"),
         (["--output", str(tmp_path)], "holds something that is not a build"),
         (["--output", str(tmp_path), "--overwrite"], "--overwrite does not remove"),
+        (["--output", "s3://bucket/out"], "--output s3://bucket/out: addresses cannot be written"),
+        (["--input", "s3://bucket/in"], "s3://bucket/in: addresses are not read yet"),
+        (["--encoding", "gb13080"], "--encoding gb13080: not an encoding of text; did you mean gb"),
+        (["--text-field", "a", "--text-field", "a"], "--text-field: name each field once"),
     ):
         done = invoke(*build_arguments(tmp_path / "out", text), *arguments)
         done.assert_one_line(problem)
@@ -189,20 +193,43 @@ def test_json_output_is_nothing_but_json(tmp_path: Path, text: Path) -> None:
     assert done.errors == ""
 
 
-def test_text_in_another_encoding_is_warned_of(tmp_path: Path) -> None:
+def test_text_in_another_encoding_is_recognized_or_warned_of(tmp_path: Path) -> None:
     text = "天下大势，分久必合，合久必分。\n" * 50
     (tmp_path / "gbk.txt").write_text(text, encoding="gb18030")
     (tmp_path / "torn.txt").write_bytes(text.encode() + b"one \xff line\n")
-    (tmp_path / "gbk.jsonl").write_bytes('{"text": "天下大势"}\n'.encode("gb18030"))
-    done = invoke(*build_arguments(tmp_path / "out", tmp_path))
+    arguments = build_arguments(tmp_path / "out", tmp_path)
+    done = invoke(*arguments)
     assert done.status == 0
-    lines = done.errors.splitlines()
-    assert [line.split(": ")[1] for line in lines] == [
-        str(tmp_path / "gbk.jsonl"),
-        str(tmp_path / "gbk.txt"),
-    ]
-    assert "100% of its documents are not UTF-8" in lines[1]
-    assert f"iconv -f GB18030 -t UTF-8 {tmp_path}/gbk.txt" in lines[1]
+    assert f"read as gb18030: {tmp_path}/gbk.txt\n" in done.output
+    [line] = done.errors.splitlines()
+    assert f"{tmp_path}/torn.txt: 2% of its documents are not UTF-8" in line
+    assert read_manifest(tmp_path / "out").counts["bytes_replaced"] == 1
+    done = invoke(*arguments, "--encoding", "utf-8", "--overwrite")
+    assert done.status == 0
+    warned = done.errors.splitlines()
+    assert f"{tmp_path}/gbk.txt: 100% of its documents are not UTF-8" in warned[0]
+    assert "--overwrite and --encoding NAME" in warned[0]
+    assert len(warned) == 2
+
+
+def test_what_a_folder_holds_is_said_and_fields_are_joined(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    rows = [{"title": f"第{i}回", "meta": {"body": "天下大势，分久必合。"}} for i in range(40)]
+    lines = "".join(json.dumps(row) + "\n" for row in [*rows, {"title": 5}])
+    (folder / "A.JSONL").write_text(lines)
+    (folder / ".hidden.txt").write_text("x\n")
+    arguments = build_arguments(tmp_path / "out", folder)
+    arguments += ["--text-field", "title", "--text-field", "meta.body", "--field-separator", r"\n"]
+    done = invoke(*arguments)
+    assert done.status == 0, done
+    assert f"left out: {folder}/.hidden.txt (hidden); to read one" in done.output
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest.counts["not_text"] == 1
+    assert manifest.options["text_fields"] == ["title", "meta.body"]
+    assert sum(part.documents for part in manifest.parts.values()) == 40
+    done = invoke(*arguments, "--strict", "--overwrite")
+    done.assert_one_line(f"{folder}/A.JSONL:41: the field 'title' and 'meta.body' holds a number")
 
 
 def test_train_vocab(tmp_path: Path, text: Path) -> None:
@@ -252,7 +279,7 @@ _word = st.one_of(
     st.floats().map(str),
     st.sampled_from(["", ".", "/", "~", "auto", "jieba", "none", "x" * 300, "*", "a:b", "\udcff"]),
 )
-_SHARED = ["--input", "--text-field"]
+_SHARED = ["--input", "--text-field", "--field-separator", "--encoding"]
 _VALUES = {
     "build-shards": [
         *("--tokenizer", "--segmenter", "--user-dict", "--max-length", "--document-separator"),
@@ -264,7 +291,7 @@ _VALUES = {
     "describe": ["--data"],
 }
 _FLAGS = {
-    "build-shards": ["--pairs", "--no-hmm", "--overwrite", "--json"],
+    "build-shards": ["--pairs", "--no-hmm", "--overwrite", "--json", "--strict"],
     "train-vocab": ["--no-lowercase"],
     "verify": ["--reindex"],
     "describe": ["--json"],

@@ -14,11 +14,13 @@ from transformers import AutoTokenizer
 from preprocess import files
 from preprocess.encode.tokenizer import load_backend, load_tokenizer
 from preprocess.errors import WholewordError
-from preprocess.read.documents import read_documents
-from preprocess.read.sources import Split, find_inputs
+from preprocess.read.cutting import plan_tasks
+from preprocess.read.documents import read_task
+from preprocess.read.input_files import find_inputs
+from preprocess.read.sources import ReadOptions
 from preprocess.run import finalize, state
 from preprocess.run.build import run_build
-from preprocess.run.plan import plan_build
+from preprocess.run.plan import identity, plan_build
 from preprocess.run.tasks import TaskProgress, TaskRun
 from preprocess.write import shards
 from preprocess.write.manifest import Manifest
@@ -31,8 +33,8 @@ def texts_of(folder: Path) -> list[str]:
     """The documents of the corpus, read once and whole."""
     return [
         text
-        for file in find_inputs((str(folder),), "train")
-        for batch in read_documents(Split(file, 0, file.bytes), "line", "text")
+        for task in plan_tasks(find_inputs((str(folder),), "train"), "line", 1 << 40)
+        for batch in read_task(task, ReadOptions())
         for text in batch.documents.to_pylist()
     ]
 
@@ -309,6 +311,9 @@ def test_input_without_text_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(WholewordError, match=r"in.txt: no document with text was left"):
         support.build(tmp_path / "out", tmp_path / "in.txt")
     assert not list(support.published(tmp_path / "out"))
+    (tmp_path / "in.jsonl").write_text('{"text": 5}\n{"text": null}\n')
+    with pytest.raises(WholewordError, match=r"\(not text: 1, null texts: 1\); check --text-field"):
+        support.build(tmp_path / "out", tmp_path / "in.jsonl")
 
 
 def test_a_bad_line_stops_the_build_and_keeps_what_is_done(tmp_path: Path) -> None:
@@ -323,6 +328,29 @@ def test_a_bad_line_stops_the_build_and_keeps_what_is_done(tmp_path: Path) -> No
         assert not list(output.glob("*/.*.tmp")) or workers == 2
 
 
+@pytest.mark.parametrize("replaced", [True, False])
+def test_input_that_changes_during_a_build_ends_it_and_is_not_taken_up(
+    tmp_path: Path, corpus: Path, replaced: bool
+) -> None:
+    source, output = tmp_path / "in.txt", tmp_path / "out"
+    shutil.copy(corpus / "zh.txt", source)
+    running = run_build(plan_build(support.options(output, source)))
+    while not list((output / ".build").glob("task-*.json")):
+        next(running)
+    other = source.read_bytes()[::-1]
+    if replaced:
+        (tmp_path / "new").write_bytes(other)
+        (tmp_path / "new").rename(source)
+    else:
+        source.write_bytes(other)
+    with pytest.raises(WholewordError, match=f"{source}: changed while the build read it"):
+        list(running)
+    assert not (output / "manifest.json").exists()
+    assert len(list(output.glob("train/data-*"))) == len(list(output.glob(".build/task-*.json")))
+    with pytest.raises(WholewordError, match="built with other inputs"):
+        state.is_finished(output, identity(plan_build(support.options(output, source))))
+
+
 def test_a_defect_names_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "in.txt").write_text("one\ntwo\n")
 
@@ -334,7 +362,7 @@ def test_a_defect_names_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ZeroDivisionError) as error:
         support.build(tmp_path / "out", tmp_path / "in.txt")
     assert error.value.__notes__ == [
-        f"{tmp_path}/in.txt: in the documents that begin at bytes 0 to 4"
+        f"in the documents from {tmp_path}/in.txt, byte 0, to {tmp_path}/in.txt, byte 4"
     ]
 
 

@@ -111,7 +111,7 @@ def test_a_build_that_failed_before_any_task_gives_way_to_its_remedy(
 ) -> None:
     output, source = tmp_path / "shards", corpus / "en.jsonl"
     with pytest.raises(WholewordError, match="--text-field"):
-        support.build(output, source, text_field="absent")
+        support.build(output, source, text_fields=("absent",))
     plan = plan_build(support.options(output, source, validation_fraction=0.1))
     assert not state.is_finished(output, identity(plan))
     *_, manifest = run_build(plan)

@@ -1,0 +1,59 @@
+"""What people are told about the input, in words."""
+
+from collections import Counter
+
+from preprocess.read.encodings import UTF8
+from preprocess.read.formats import compression_of, form_of
+from preprocess.read.sources import InputFile
+
+MAX_NAMES = 3
+_UNCUTTABLE = {"csv": "a CSV file", "tsv": "a TSV file", "json": "a JSON array"} | {
+    "arrow": "an Arrow file"
+}
+
+
+def input_lines(files: list[InputFile], left_out: dict[str, str]) -> list[str]:
+    """What is read and what is not, a line each, and a line for each encoding besides UTF-8."""
+    size = sum(file.bytes for file in files)
+    forms = Counter(file.form for file in files)
+    counts = ", ".join(f"{count:,} {form}" for form, count in forms.most_common())
+    lines = [f"input: {size / 1e6:,.1f} MB in {_files(len(files))} ({counts})"]
+    if left_out:
+        reasons: dict[str, list[str]] = {}
+        for path, reason in sorted(left_out.items()):
+            reasons.setdefault(reason, []).append(path)
+        parts = [f"{_names(paths)} ({reason})" for reason, paths in reasons.items()]
+        hint = "to read one, name it with --input, and give it a known suffix"
+        lines.append(f"left out: {'; '.join(parts)}; {hint}")
+    encodings: dict[str, list[str]] = {}
+    for file in files:
+        if file.encoding != UTF8:
+            encodings.setdefault(file.encoding, []).append(file.path)
+    lines += [f"read as {name}: {_names(paths)}" for name, paths in encodings.items()]
+    return lines
+
+
+def _files(count: int) -> str:
+    return f"{count:,} file{'s' if count > 1 else ''}"
+
+
+def _names(paths: list[str]) -> str:
+    more = f" and {len(paths) - MAX_NAMES:,} more" if len(paths) > MAX_NAMES else ""
+    # A terminal takes no name that is not UTF-8.
+    return ", ".join(paths[:MAX_NAMES]).encode(errors="replace").decode() + more
+
+
+def encoding_warning(file: InputFile, share: float) -> str:
+    """The line about a file of whose documents `share` contradict its encoding."""
+    return (
+        f"{file.path}: {share:.0%} of its documents are not {file.encoding.upper()}, and what was "
+        "replaced in them is lost; if the file is in another encoding, build again with "
+        "--overwrite and --encoding NAME, such as --encoding gb18030"
+    )
+
+
+def uncuttable(path: str) -> str | None:
+    """Why only one worker can read a file, None if several can."""
+    if compression_of(path):
+        return "a compressed file"
+    return _UNCUTTABLE.get(form_of(path) or "")
