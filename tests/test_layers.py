@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Every package may import those before it, and the base modules; what stands on top may import all.
 STAGES = {
     "preprocess": ("read", "clean", "encode", "write", "run"),
-    "train": ("data", "model", "engine", "evaluate", "report", "run"),
+    "train": ("data", "model", "engine", "evaluate", "report", "run", "adapt"),
 }
 BASE = {
     "preprocess": {
@@ -132,7 +132,7 @@ def test_every_stage_has_its_folder():
         ("preprocess.read.lines", "train.data.bits"),
         ("preprocess.read.sources", "preprocess.encode.audit"),
         ("preprocess.write.rows", "preprocess.encode.protocol"),
-        ("preprocess.clean.rules", "preprocess.encode.audit"),
+        ("preprocess.clean.cleaner", "preprocess.encode.audit"),
         ("preprocess.errors", "preprocess.read.lines"),
         ("train.options", "train.compare_cli"),
         ("preprocess.run.tasks", "preprocess.cli"),

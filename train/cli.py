@@ -15,6 +15,7 @@ from preprocess.console import console
 from preprocess.encode.tokenizer import load_tokenizer
 from preprocess.errors import WholewordError
 from preprocess.write.manifest import read_manifest
+from train.adapt_cli import register as register_adapt
 from train.argument_lists import SpacedLists
 from train.compare_cli import register as register_compare
 from train.data.loader import evaluation_batches
@@ -151,6 +152,7 @@ def preview_command(
 
 
 register_compare(app)
+register_adapt(app)
 
 
 @app.command("average", cls=SpacedLists)

@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 
-from preprocess.clean.rules import Kept
+from preprocess.clean.cleaner import Kept
 
 MOST_COPIES = 10
 """Copies of one text that a task gives to validation. The hash decides of a text, not of a copy:

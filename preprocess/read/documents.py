@@ -90,11 +90,18 @@ def read_files(splits: list[Split], options: ReadOptions) -> Iterator[DocumentBa
             whole = read_whole(split.file)
         data = whole.removeprefix(BOM)
         boms.append(len(whole) - len(data))
-        pieces.append(data if data.endswith(b"\n") or not data else data + b"\n")
+        pieces.append(data + _line_end(data))
     starts = np.cumsum([0, *map(len, pieces)])[:-1]
     files = [split.file for split in splits]
     chunk = Chunk(b"".join(pieces), 0, sum(split.bytes for split in splits))
     yield _gather(files, starts, np.array(boms) - starts, chunk, options.separator)
+
+
+def _line_end(data: bytes) -> bytes:
+    """What a file lacks before another one may stand behind it."""
+    if not data or data.endswith(b"\n"):
+        return b""
+    return b"\r\n" if data.endswith(b"\r") else b"\n"  # of which the rule of lines drops one
 
 
 def read_split(split: Split, options: ReadOptions) -> Iterator[DocumentBatch]:

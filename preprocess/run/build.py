@@ -6,6 +6,7 @@ same command therefore continues a build that was killed, from the first task wi
 """
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 
@@ -100,11 +101,14 @@ def _finish(plan: BuildPlan, reports: list[TaskReport]) -> Manifest:
         for part in plan.parts:
             shutil.rmtree(plan.output / part)
         state.clear(plan.output, keep=("lock",))
-        left_out = sum(sum(report.counts.values()) for report in reports)
+        counts: Counter[str] = sum((Counter(report.counts) for report in reports), Counter())
+        found = ", ".join(
+            f"{reason.replace('_', ' ')}: {n:,}" for reason, n in sorted(counts.items())
+        )
         raise WholewordError(
-            f"{', '.join(plan.options.inputs)}: no document with text was left for training; check "
-            "that the input is UTF-8 text, --document-separator and --validation-fraction"
-            + (", and what leaves documents out" if left_out else "")
+            f"{', '.join(plan.options.inputs)}: no document with text was left for training "
+            f"({found or 'the input holds none'}); check --text-field, --encoding, "
+            "--document-separator and --validation-fraction"
         )
     manifest = finalize_dataset(plan, reports)
     tail = make_tail(plan, reports)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import xxhash
 
+from preprocess.clean.cleaner import Kept
 from preprocess.clean.duplicates import (
     HashRuns,
     find_copies,
@@ -23,7 +24,6 @@ from preprocess.clean.duplicates import (
     save_array,
 )
 from preprocess.clean.near_duplicates import Signatures, find_near_copies
-from preprocess.clean.rules import Kept
 from preprocess.errors import WholewordError
 from preprocess.files import write_json
 from preprocess.read.sources import Task

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from preprocess.clean.cleaner import Kept
 from preprocess.clean.distinct import DistinctTexts
-from preprocess.clean.rules import Kept
 from preprocess.clean.samples import Sample, first_samples
 from preprocess.encode.dictionary import DictionaryWords
 from preprocess.encode.protocol import EncodedDocuments, EncoderSpec

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from preprocess.clean.cleaner import Rules
 from preprocess.clean.near_duplicates import load_datasketch
-from preprocess.clean.rules import Rules
 from preprocess.encode.auto_segmenter import choose_segmenter
 from preprocess.encode.encoders import choose_encoder
 from preprocess.encode.protocol import EncoderSpec

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from preprocess.clean.rules import Cleaner, Kept, Rules, choose_documents
+from preprocess.clean.cleaner import Cleaner, Kept, Rules, choose_documents
 from preprocess.errors import WholewordError
 from preprocess.read.batches import DocumentBatch
 from preprocess.read.buffers import text_buffers

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from preprocess.clean.cleaner import Kept
 from preprocess.clean.holdout import Holdout
-from preprocess.clean.rules import Kept
 from preprocess.encode.audit import Auditor
 from preprocess.encode.encoders import make_encoder
 from preprocess.encode.protocol import EncodedDocuments, EncoderSpec

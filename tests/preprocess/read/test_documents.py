@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from preprocess.errors import WholewordError
@@ -128,6 +128,7 @@ def _visible(documents: list[str]) -> str:
     return "".join("".join(documents).split())
 
 
+@example([b"a\r", b"b"], "line")
 @given(st.lists(_data, min_size=2, max_size=6), _separators)
 def test_small_files_together_give_what_each_gives_alone(
     tmp_path_factory: pytest.TempPathFactory, contents: list[bytes], separator: str
@@ -142,7 +143,7 @@ def test_small_files_together_give_what_each_gives_alone(
         sources.append((str(folder / f"{i}.txt"), len(documents)))
     [task] = plan_tasks(find_inputs((str(folder),), "train", "utf-8"), separator, LARGE)
     [batch] = read_task(task, ReadOptions(separator))
-    assert batch.documents.to_pylist() == wanted
+    assert batch.documents.to_pylist() == wanted  # (one that ends in a carriage return too)
     assert batch.counts == counts
     assert [(source.path, source.documents) for source in batch.sources] == sources
     invalid = sum("\ufffd" in data.decode("utf-8", "replace") for data in contents)
@@ -161,7 +162,7 @@ _characters = st.sampled_from(
 
 @given(
     st.lists(_characters, min_size=1, max_size=60).map("".join),
-    st.sampled_from(["gb18030", "utf-16-le", "utf-16-be", "utf-32-le", "utf-16", "utf-7"]),
+    st.sampled_from(["gb18030", "utf-16-le", "utf-16-be", "utf-32-le", "utf-16", "utf-32-be"]),
     st.sampled_from(["line", "blank-line"]),
     st.integers(1, 40),
     st.integers(1, 30),
@@ -186,7 +187,8 @@ def test_encodings_do_not_depend_on_splits_and_reads(
             patch.setattr(streams, "READ_BYTES", read_size)
             assert read(path, separator, split_size, encoding) == at_once
         if content is data:
-            assert at_once[0] == expected(text.encode(), separator)
+            mark = "\ufeff" if encoding == "utf-16" else ""  # Python's writes one
+            assert at_once[0] == expected((mark + text).encode(), separator)
 
 
 @pytest.mark.parametrize("separator", ["line", "blank-line", "file"])

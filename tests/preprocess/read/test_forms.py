@@ -206,6 +206,16 @@ def test_encodings_of_one_script(encoding: str, asked: str, tmp_path: Path) -> N
     assert read(path, encoding if asked == "NAME" else asked).to_pylist() == TEXTS[encoding]
 
 
+def test_an_encoding_with_a_state_is_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.txt"
+    text("iso2022_jp", "")(path, ["\n".join(TEXTS["shift_jis"])])
+    assert path.stat().st_size > SPLIT_SIZE
+    monkeypatch.setattr(streams, "READ_BYTES", 1001)
+    assert read(path, "iso2022_jp").to_pylist() == TEXTS["shift_jis"]
+
+
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "gb18030"])
 def test_a_sample_that_ends_inside_a_character(encoding: str) -> None:
     data = support.ZH_SAMPLE.read_text(encoding="utf-8").encode(encoding)

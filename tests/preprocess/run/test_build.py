@@ -311,6 +311,9 @@ def test_input_without_text_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(WholewordError, match=r"in.txt: no document with text was left"):
         support.build(tmp_path / "out", tmp_path / "in.txt")
     assert not list(support.published(tmp_path / "out"))
+    (tmp_path / "in.jsonl").write_text('{"text": 5}\n{"text": null}\n')
+    with pytest.raises(WholewordError, match=r"\(not text: 1, null texts: 1\); check --text-field"):
+        support.build(tmp_path / "out", tmp_path / "in.jsonl")
 
 
 def test_a_bad_line_stops_the_build_and_keeps_what_is_done(tmp_path: Path) -> None:

@@ -1,0 +1,176 @@
+"""The whole chain: text, shards, pretraining with words and with tokens, comparison, a sentence."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import device
+from transformers import AutoConfig, AutoModelForMaskedLM
+
+from preprocess.errors import WholewordError
+from preprocess.files import write_json
+from preprocess.write.manifest import read_manifest
+from train.adapt import commands
+from train.adapt.conclusion import conclude, masked_losses
+from train.adapt.corpus import write_corpus
+from train.adapt.options import AdaptOptions
+from train.adapt.rules import Schedule, make_schedule, vocabulary_size
+from train.evaluate.splits import make_split
+from train.evaluate.task_file import read_task
+from train.model.flops import FlopCounter
+from train.model.presets import PRESETS, check_name, is_folder, preset_config
+from train.model.vocabulary_check import is_path, readable_errors
+
+REPORT = "adapt.json"
+CONTROL = "control"
+"""The name of the model that took the same steps on another domain's text."""
+_SETTINGS = "options.json"
+_MASKED_SHARE = 0.15
+_SPECIALS = 2
+"""Special tokens of a row; a schedule need not be more exact than that."""
+
+
+def adapt(options: AdaptOptions, say: Callable[[str], None]) -> dict[str, Any]:
+    """Do what is not done yet; returns what adapt.json holds.
+
+    Raises:
+        WholewordError: an input is not fit, `options.output` is another adaptation's, or a command
+            has failed.
+    """
+    check_name(options.model)
+    if is_path(options.model) and not is_folder(Path(options.model)):
+        raise WholewordError(f"{options.model}: no such folder; give a model's folder or a hub id")
+    task = read_task(options.task, options.columns, options.test)
+    split = make_split(task)
+    _claim(options, task.fingerprint)
+    training, validation = write_corpus(task, split, options.output / "text", options.transductive)
+    tokenizer = _tokenizer(options, training, say)
+    domain = options.output / "shards"
+    inputs = [str(training), *options.text]
+    _build(inputs, tokenizer, domain, options, validation, say)
+    general = _build_other(options.general, tokenizer, "general", options, say)
+    control = _build_other(options.control, tokenizer, CONTROL, options, say)
+    schedule = _schedule(options, domain)
+    _say_schedule(schedule, domain, say)
+    for seed in range(1, options.pretraining_seeds + 1):
+        for name in options.maskings:
+            commands.run_command(
+                commands.pretrain(options, schedule, name, seed, domain, general), say
+            )
+        if control is not None:
+            commands.run_command(
+                commands.pretrain(options, schedule, CONTROL, seed, control, None), say
+            )
+    names = [*options.maskings, *[CONTROL] * (control is not None)]
+    seen = [folder for folder in (domain, general) if folder is not None]
+    commands.run_command(commands.compare(options, tokenizer, names, seen), say)
+    report = json.loads((options.output / "report" / "report.json").read_text(encoding="utf-8"))
+    result = {
+        **conclude(options, report, list(options.maskings)),
+        "masked_losses": masked_losses(options, list(options.maskings)),
+        "schedule": vars(schedule),
+    }
+    write_json(options.output / REPORT, result)
+    return result
+
+
+def _claim(options: AdaptOptions, fingerprint: str) -> None:
+    """Refuse an output folder that is another adaptation's; else write there whose it is."""
+    wanted = json.loads(json.dumps({"task": fingerprint, **vars(options)}, default=_plain))
+    del wanted["output"]
+    file = options.output / _SETTINGS
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+        found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+        if found is None:
+            write_json(file, wanted)
+            return
+    except (OSError, ValueError) as error:
+        raise WholewordError(
+            f"{options.output}: cannot be used ({error}); choose another --output"
+        ) from error
+    for name, value in wanted.items():
+        if found.get(name) != value:
+            raise WholewordError(
+                f"{options.output}: holds an adaptation with another {name.replace('_', '-')} "
+                f"({found.get(name)}; now {value}); choose another --output, or remove that folder"
+            )
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else vars(value)
+
+
+def _tokenizer(options: AdaptOptions, training: Path, say: Callable[[str], None]) -> str:
+    """The model's tokenizer, the one asked for, or one that is trained for a preset."""
+    if options.model not in PRESETS or is_folder(Path(options.model)):
+        return options.tokenizer or options.model
+    if options.tokenizer is not None:
+        return options.tokenizer
+    folder = options.output / "tokenizer"
+    if not folder.exists():
+        size = vocabulary_size(len(training.read_text(encoding="utf-8")))
+        commands.run_command(
+            commands.train_vocab([str(training), *options.text], size, folder), say
+        )
+    return str(folder)
+
+
+def _build(
+    inputs: list[str],
+    tokenizer: str,
+    output: Path,
+    options: AdaptOptions,
+    validation: Path | None,
+    say: Callable[[str], None],
+) -> None:
+    commands.run_command(
+        commands.build_shards(inputs, tokenizer, output, options.max_length, validation), say
+    )
+
+
+def _build_other(
+    inputs: tuple[str, ...],
+    tokenizer: str,
+    name: str,
+    options: AdaptOptions,
+    say: Callable[[str], None],
+) -> Path | None:
+    """Shards of text that is not the domain's, in a folder called `name`; None without text."""
+    if not inputs:
+        return None
+    _build(list(inputs), tokenizer, options.output / name, options, None, say)
+    return options.output / name
+
+
+def _schedule(options: AdaptOptions, domain: Path) -> Schedule:
+    manifest = read_manifest(domain)
+    part = manifest.parts["train"]
+    is_new = options.model in PRESETS and not is_folder(Path(options.model))
+    if is_new:
+        config = preset_config(options.model, manifest.tokenizer.vocab_size, 0, options.max_length)
+    else:
+        with readable_errors(options.model):
+            config = AutoConfig.from_pretrained(options.model)
+    with device("meta"):
+        counter = FlopCounter(AutoModelForMaskedLM.from_config(config))
+    return make_schedule(
+        part.tokens + _SPECIALS * part.rows,
+        options.max_length,
+        config.hidden_size,
+        6.0 * (counter.body + _MASKED_SHARE * counter.head),
+        is_new=is_new,
+        mixes=bool(options.general),
+        quick=options.quick,
+        passes=options.passes,
+        learning_rate=options.learning_rate,
+    )
+
+
+def _say_schedule(schedule: Schedule, domain: Path, say: Callable[[str], None]) -> None:
+    say(
+        f"by the rules of docs/adapt.md: {schedule.passes:.3g} passes over {domain}, "
+        f"{schedule.tokens:,} tokens in {schedule.steps:,} steps of {schedule.rows} full rows, "
+        f"learning rate {schedule.learning_rate:g}, warm-up over 6% of the steps"
+    )
