@@ -284,10 +284,10 @@ def grown(session: Session) -> None:
         (session.folder / f"{name}.txt").write_text("\n".join(lines), encoding="utf-8")
     build = {"max_length": 32, "validation_fraction": 0.0}
     support.build(session.folder / "growing", session.folder / "a.txt", **build)
-    session.run("before text is added", "grown", data="growing")
+    session.run("before text is added", "grown-run", data="growing")
     support.build(session.folder / "growing", session.folder / "b.txt", append=True, **build)
-    session.run("text was added, refused", "grown", "--max-steps", "7", data="growing")
-    session.run("text was added", "grown", "--max-steps", "7", CHANGED, data="growing")
+    session.run("text was added, refused", "grown-run", "--max-steps", "7", data="growing")
+    session.run("text was added", "grown-run", "--max-steps", "7", CHANGED, data="growing")
 
 
 def changed_rows(before: Path, after: Path) -> list[str]:
