@@ -68,7 +68,7 @@ def plan_build(options: BuildOptions) -> BuildPlan:
     segmenter = parse_segmenter(name, options.user_dicts, options.hmm)
     encoder, reason = choose_encoder(options.encoder, tokenizer.json, segmenter)
     if options.encoder == "compiled" and reason:
-        raise WholewordError(f"--encoder compiled: {reason}; use --encoder auto or reference")
+        raise WholewordError(f"--encoder compiled: {reason}; use --encoder auto or library")
     parts: list[Part] = ["train"]
     if options.validation_inputs or options.validation_fraction > 0:
         parts.append("validation")
@@ -140,7 +140,7 @@ def worker_spec(plan: BuildPlan) -> WorkerSpec:
     return WorkerSpec(
         output=options.output,
         encoder=EncoderSpec(plan.tokenizer.json, plan.segmenter, plan.encoder),
-        audit=options.audit if plan.encoder == "compiled" else 0,
+        audit=options.audit if plan.encoder != "reference" else 0,
         id_dtype=id_dtype(plan.tokenizer.vocab_size).name,
         unk_id=plan.tokenizer.special.unk_id,
         parts=plan.parts,

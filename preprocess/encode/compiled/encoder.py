@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from preprocess.encode.compiled.ascii_words import CACHE_SIZE, WordCache
+from preprocess.encode.compiled.buffers import document_buffers, read_only
 from preprocess.encode.compiled.document import (
     JIEBA,
     NONE,
@@ -85,7 +86,7 @@ class CompiledEncoder:
 
     def encode(self, documents: pa.LargeStringArray) -> EncodedDocuments:
         """Encode each document whole, in order."""
-        data, text_offsets = _buffers(documents)
+        data, text_offsets = document_buffers(documents)
         capacity = int(text_offsets[-1] - text_offsets[0]) * self._tokens_per_byte + 1
         # Pages that nothing is written to cost no memory.
         tokens = Tokens(
@@ -121,24 +122,6 @@ class CompiledEncoder:
             encoded.offsets + np.cumsum(total),
             added.counts,
         )
-
-
-def _buffers(documents: pa.LargeStringArray) -> tuple[np.ndarray, np.ndarray]:
-    """The bytes (uint8) and offsets (int64 `[documents + 1]`) of an array, both read-only."""
-    _, offsets, data = documents.buffers()
-    count = len(documents) + 1
-    if offsets is None or not len(documents):
-        return _read_only(np.zeros(0, np.uint8)), _read_only(np.zeros(1, np.int64))
-    text_offsets = np.frombuffer(offsets, np.int64, count, documents.offset * 8)
-    text = np.zeros(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
-    return _read_only(text), _read_only(text_offsets)
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    """A view with one type for numba, whatever made the array."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
 
 
 def _tokenizer_key(tokenizer_json: str) -> str:
@@ -191,7 +174,7 @@ def _no_jieba() -> JiebaTables:
     """Empty tables for segmenters that read none."""
 
     def empty(dtype: type, dimensions: int = 1) -> np.ndarray:
-        return _read_only(np.zeros((0,) * dimensions, dtype))
+        return read_only(np.zeros((0,) * dimensions, dtype))
 
     return JiebaTables(
         symbols=empty(np.uint16),

@@ -149,12 +149,18 @@ def character_tables(
         kind = MARK if characters.is_mark[code_point] else SEQUENCE
         entries[code_point] = kind | len(sequences) << VALUE_SHIFT
         sequences += [len(text), *items[text]]
-    entries |= character_classes().astype(np.int64) << SENTENCE_SHIFT
+    entries |= text_properties()
+    entries[characters.is_unstable] |= UNSTABLE_BIT
+    return CharacterTables(entries.astype(np.uint32), np.array([*sequences, 0], dtype=np.uint32))
+
+
+def text_properties() -> np.ndarray:
+    """What an entry says of a code point as text, whatever the tokenizer; int64 `[0x110000]`."""
+    entries = character_classes().astype(np.int64) << SENTENCE_SHIFT
     entries[[c for c in range(_CODE_POINTS) if chr(c).isspace()]] |= WHITE_SPACE_BIT
     for low, high in HAN_RANGES:
         entries[low : high + 1] |= HAN_BIT
-    entries[characters.is_unstable] |= UNSTABLE_BIT
-    return CharacterTables(entries.astype(np.uint32), np.array([*sequences, 0], dtype=np.uint32))
+    return entries
 
 
 def _map_each(function: Callable[[str], str], before: str = "", behind: str = "") -> Texts:
