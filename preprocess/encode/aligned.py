@@ -64,7 +64,8 @@ class AlignedEncoder:
         return EncodedDocuments(pieces.ids, word_starts, sentence_starts, offsets, dict(all_counts))
 
     def _count_literals(self, text: Text) -> Counter[str]:
-        if not self._literals:
+        content = text.data[text.offsets[0] : text.offsets[-1]].tobytes()
+        if not any(literal.encode() in content for literal in self._literals):
             return Counter()
         documents = documents_of(text.data, text.offsets)
         found = sum(

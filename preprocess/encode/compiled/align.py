@@ -62,7 +62,7 @@ def align_documents(
     Args:
         properties: of `segmentation.load_text_properties`.
         text: the documents.
-        begins: of `Pieces`, ascending within a document.
+        begins: of `Pieces`.
         flags: of `Pieces`.
         offsets: int64 `[documents + 1]`, the pieces of each document.
         first_only: only the first piece of a pre-token may begin a word of the segmenter.
@@ -72,7 +72,6 @@ def align_documents(
     for document in range(len(offsets) - 1):
         position, end = text.offsets[document], text.offsets[document + 1]
         mark = position - text.offsets[0]
-        length = end - position  # no document has more characters
         by_pre_token = text.by_pre_token[document]
         state = NORMAL
         character = 0  # the next to be looked at
@@ -89,7 +88,9 @@ def align_documents(
             starts = flags[token] & FIRST != 0
             if not by_pre_token:
                 starts = (starts or not first_only) and (
-                    flags[token] & COVERED == 0 and begin < length and text.marks[mark + begin] != 0
+                    flags[token] & COVERED == 0
+                    and begin < character  # else it stands behind the text
+                    and text.marks[mark + begin] != 0
                 )
             word_starts[token] = starts or pending
             sentence_starts[token] = pending
