@@ -20,7 +20,7 @@ from preprocess.format import id_dtype
 from preprocess.read.unicode import is_han
 from tests.preprocess import support
 from tests.preprocess.encode.compiled.texts import PIECES
-from tests.preprocess.tokenizers_zoo import ROBERTA_TOKENS, save_bpe, save_unigram
+from tests.preprocess.tokenizers_zoo import ROBERTA_TOKENS, save_bare, save_bpe, save_unigram
 
 SAVE: dict[str, Callable[[Path], Path]] = {
     "wordpiece": lambda folder: Path(support.TOKENIZER),
@@ -244,9 +244,12 @@ def test_the_compiled_encoder_is_chosen_where_it_can_be(tmp_path: Path) -> None:
     jieba_words, custom = SegmenterSpec("jieba"), SegmenterSpec("custom", WHOLES)
     assert choose_encoder("auto", bert, jieba_words) == ("compiled", None)
     assert choose_encoder("reference", bert, jieba_words) == ("reference", None)
+    for save in (save_bpe, save_unigram):
+        other = load_tokenizer(str(save(tmp_path / save.__name__))).json
+        assert choose_encoder("auto", other, custom) == ("compiled", None)
     for tokenizer_json, segmenter in (
         (bert, custom),
-        (load_tokenizer(str(save_unigram(tmp_path))).json, jieba_words),
+        (load_tokenizer(str(save_bare(tmp_path / "bare"))).json, jieba_words),
     ):
         kind, reason = choose_encoder("auto", tokenizer_json, segmenter)
         assert kind == "library"
