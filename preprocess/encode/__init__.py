@@ -1,1 +1,1 @@
-"""Documents to ids, words and sentences: the tokenizer, the segmenter, and the two encoders."""
+"""Documents to ids, words and sentences: the tokenizer, the segmenter, and the encoders."""

@@ -1,6 +1,13 @@
-"""Which encoder a build uses: the compiled one wherever it can be used."""
+"""Which encoder a build uses: the compiled one wherever it can be used, else the library's."""
 
-from preprocess.encode.compiled.encoder import CompiledEncoder, unsupported_reason
+import json
+
+from preprocess.encode.aligned import AlignedEncoder
+from preprocess.encode.compiled import byte_level_rules, encoder, unigram_rules
+from preprocess.encode.compiled.byte_level_tables import ByteLevelTokenizer
+from preprocess.encode.compiled.encoder import CompiledEncoder
+from preprocess.encode.compiled.unigram_tables import UnigramTokenizer
+from preprocess.encode.library import LibraryTokenizer
 from preprocess.encode.protocol import Encoder, EncoderSpec
 from preprocess.encode.reference import ReferenceEncoder
 from preprocess.encode.segmenters import SegmenterSpec
@@ -9,15 +16,43 @@ from preprocess.encode.segmenters import SegmenterSpec
 def make_encoder(spec: EncoderSpec) -> Encoder:
     """The encoder that a spec names."""
     if spec.kind == "compiled":
-        return CompiledEncoder(spec.tokenizer_json, spec.segmenter)
+        return _compiled_encoder(spec.tokenizer_json, spec.segmenter)
+    if spec.kind == "library":
+        library = LibraryTokenizer(spec.tokenizer_json)
+        return AlignedEncoder(spec.tokenizer_json, spec.segmenter, library)
     return ReferenceEncoder(spec.tokenizer_json, spec.segmenter)
+
+
+def _compiled_encoder(tokenizer_json: str, segmenter: SegmenterSpec) -> Encoder:
+    kind = _model_type(tokenizer_json)
+    if kind == "BPE":
+        return AlignedEncoder(tokenizer_json, segmenter, ByteLevelTokenizer(tokenizer_json))
+    if kind == "Unigram":
+        return AlignedEncoder(tokenizer_json, segmenter, UnigramTokenizer(tokenizer_json))
+    return CompiledEncoder(tokenizer_json, segmenter)
+
+
+def unsupported_reason(tokenizer_json: str, segmenter: SegmenterSpec) -> str | None:
+    """Why a tokenizer with a segmenter cannot be compiled; None if it can."""
+    kind = _model_type(tokenizer_json)
+    if kind == "Unigram":
+        return unigram_rules.unsupported_reason(tokenizer_json)
+    if kind == "BPE":
+        return byte_level_rules.unsupported_reason(tokenizer_json)
+    return encoder.unsupported_reason(tokenizer_json, segmenter)
+
+
+def _model_type(tokenizer_json: str) -> str:
+    return str(json.loads(tokenizer_json)["model"]["type"])
 
 
 def choose_encoder(
     requested: str, tokenizer_json: str, segmenter: SegmenterSpec
 ) -> tuple[str, str | None]:
     """Resolve `auto`: `(kind, reason)`, the reason being why the compiled one cannot be used."""
+    if requested not in ("auto", "compiled"):
+        return requested, None
     reason = unsupported_reason(tokenizer_json, segmenter)
     if requested == "auto":
-        return ("reference" if reason else "compiled"), reason
-    return requested, reason if requested == "compiled" else None
+        return ("library" if reason else "compiled"), reason
+    return requested, reason

@@ -40,4 +40,4 @@ class EncoderSpec:
     tokenizer_json: str
     segmenter: SegmenterSpec
     kind: str
-    """`compiled` or `reference`."""
+    """`compiled`, `library` or `reference`."""

@@ -1,22 +1,26 @@
 """The reference encoder: jieba and the tokenizer's own library, aligned in plain Python.
 
 The rule of words, in characters: a token starts a word when the first character that it covers
-begins a word of the segmenter, the token before does not cover that character, and it is the first
-piece of its pre-token (or, for tokenizers without `##`, that character is Han).
+begins a word of the segmenter, and the token before does not cover that character; for tokenizers
+with `##` it must also be the first piece of its pre-token. (A space that a tokenizer trims away
+covers nothing and stands before the next character: it is a word of its own, as jieba has it.)
 """
 
 from collections import Counter
 
 import numpy as np
 import pyarrow as pa
-import tokenizers
 
 from preprocess.encode.protocol import EncodedDocuments
 from preprocess.encode.segmenters import SegmenterSpec, make_segmenter
 from preprocess.encode.sentences import sentence_boundaries
-from preprocess.encode.tokenizer import load_backend, special_literals, vocab_size
+from preprocess.encode.tokenizer import (
+    has_word_pieces,
+    load_backend,
+    special_literals,
+    vocab_size,
+)
 from preprocess.format import id_dtype
-from preprocess.read.unicode import is_han
 
 
 class ReferenceEncoder:
@@ -25,7 +29,7 @@ class ReferenceEncoder:
     def __init__(self, tokenizer_json: str, segmenter: SegmenterSpec) -> None:
         self._backend = load_backend(tokenizer_json)
         self._segment = make_segmenter(segmenter)
-        self._has_pieces = _has_word_pieces(self._backend)
+        self._has_pieces = has_word_pieces(tokenizer_json)
         self._dtype = id_dtype(vocab_size(tokenizer_json))
         self._literals = special_literals(tokenizer_json)
 
@@ -67,25 +71,11 @@ class ReferenceEncoder:
             word_starts = first_pieces
         else:
             begins = _begins_word(spans, segmentation.starts)
-            may_start = self._may_start(text, spans, first_pieces)
+            may_start = first_pieces if self._has_pieces else [True] * len(spans)
             word_starts = [b and m for b, m in zip(begins, may_start, strict=True)]
         sentence_starts = _sentence_starts(text, spans)
         word_starts = [w or s for w, s in zip(word_starts, sentence_starts, strict=True)]
         return tokens.ids, word_starts, sentence_starts
-
-    def _may_start(
-        self, text: str, spans: list[tuple[int, int]], first_pieces: list[bool]
-    ) -> list[bool]:
-        if self._has_pieces:
-            return first_pieces
-        return [
-            first or (begin < len(text) and is_han(text[begin]))
-            for first, (begin, _) in zip(first_pieces, spans, strict=True)
-        ]
-
-
-def _has_word_pieces(backend: tokenizers.Tokenizer) -> bool:
-    return getattr(backend.model, "continuing_subword_prefix", None) == "##"
 
 
 def _first_pieces(words: list[int | None]) -> list[bool]:

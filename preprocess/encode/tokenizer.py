@@ -78,7 +78,14 @@ def load_backend(tokenizer_json: str) -> tokenizers.Tokenizer:
     pieces of the model too (Unigram's `<s>`), the pieces are renamed to text that does not occur,
     so that the model finds another way to spell them; all ids stay as they are.
     """
-    description = json.loads(tokenizer_json)
+    backend = tokenizers.Tokenizer.from_str(json.dumps(corpus_description(tokenizer_json)))
+    backend.encode_special_tokens = True
+    return backend
+
+
+def corpus_description(tokenizer_json: str) -> dict[str, Any]:
+    """What `load_backend` makes its tokenizer from: `tokenizer_json`, special tokens renamed."""
+    description: dict[str, Any] = json.loads(tokenizer_json)
     names = {
         token["content"]: f"\U0010fffe{token['id']}\U0010ffff"
         for token in description["added_tokens"]
@@ -95,9 +102,7 @@ def load_backend(tokenizer_json: str) -> tokenizers.Tokenizer:
     if "merges" in description["model"]:
         merges = description["model"]["merges"]
         description["model"]["merges"] = [merge for merge in merges if not _spells(merge, names)]
-    backend = tokenizers.Tokenizer.from_str(json.dumps(description))
-    backend.encode_special_tokens = True
-    return backend
+    return description
 
 
 def _spells(merge: list[str] | str, names: dict[str, str]) -> bool:
@@ -112,6 +117,12 @@ def special_literals(tokenizer_json: str) -> tuple[str, ...]:
     if description["model"]["type"] != "Unigram":
         return ()
     return tuple(t["content"] for t in description["added_tokens"] if t["special"])
+
+
+def has_word_pieces(tokenizer_json: str) -> bool:
+    """Whether pieces that continue a word are written with `##`."""
+    model = json.loads(tokenizer_json)["model"]
+    return bool(model.get("continuing_subword_prefix") == "##")
 
 
 def vocab_size(tokenizer_json: str) -> int:

@@ -15,6 +15,12 @@ def text_buffers(documents: pa.LargeStringArray) -> tuple[np.ndarray, np.ndarray
     return read_only(text), read_only(text_offsets)
 
 
+def documents_of(data: np.ndarray, offsets: np.ndarray) -> pa.LargeStringArray:
+    """The array that has these buffers."""
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.large_string(), len(offsets) - 1, buffers)
+
+
 def read_only(array: np.ndarray) -> np.ndarray:
     """A view with one type for numba, whatever made the array."""
     view = array.view()

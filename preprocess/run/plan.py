@@ -96,7 +96,7 @@ def plan_build(options: BuildOptions) -> BuildPlan:
     segmenter, why = _choose_segmenter(options, files, tokenizer, base)
     encoder, reason = choose_encoder(options.encoder, tokenizer.json, segmenter)
     if options.encoder == "compiled" and reason:
-        raise WholewordError(f"--encoder compiled: {reason}; use --encoder auto or reference")
+        raise WholewordError(f"--encoder compiled: {reason}; use --encoder auto or library")
     parts = _parts(options)
     split_size = options.split_size or default_split_size(files)
     if base:
@@ -214,7 +214,7 @@ def worker_spec(plan: BuildPlan) -> WorkerSpec:
     return WorkerSpec(
         output=options.output,
         encoder=EncoderSpec(plan.tokenizer.json, plan.segmenter, plan.encoder),
-        audit=options.audit if plan.encoder == "compiled" else 0,
+        audit=options.audit if plan.encoder != "reference" else 0,
         id_dtype=id_dtype(plan.tokenizer.vocab_size).name,
         unk_id=plan.tokenizer.special.unk_id,
         parts=plan.parts,

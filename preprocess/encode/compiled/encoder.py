@@ -1,9 +1,6 @@
 """The compiled encoder: Arrow's buffers in, flat arrays of tokens out, for BERT's tokenizers."""
 
-import importlib.metadata
 import json
-import sys
-import unicodedata
 from typing import Any
 
 import numpy as np
@@ -24,7 +21,7 @@ from preprocess.encode.compiled.normalizer import (
     VALUE_LIMIT,
     CharacterTables,
 )
-from preprocess.encode.compiled.tables import Tables, cached_tables, content_key
+from preprocess.encode.compiled.tables import Tables, cached_tables, tokenizer_key
 from preprocess.encode.compiled.utf8 import BYTES_OF_CHARACTER
 from preprocess.encode.compiled.wordpiece import Tokens, Word, wordpiece_tables
 from preprocess.encode.protocol import EncodedDocuments
@@ -73,7 +70,7 @@ class CompiledEncoder:
         self._tokenizer_json, self._segmenter = tokenizer_json, segmenter
         self._reference: ReferenceEncoder | None = None
         arrays = cached_tables(
-            "tokenizer", _tokenizer_key(tokenizer_json), lambda: _build(tokenizer_json)
+            "tokenizer", tokenizer_key(tokenizer_json), lambda: _build(tokenizer_json)
         )
         self._tables = EncoderTables(
             kind=_KINDS[segmenter.kind],
@@ -122,15 +119,6 @@ class CompiledEncoder:
             encoded.offsets + np.cumsum(total),
             added.counts,
         )
-
-
-def _tokenizer_key(tokenizer_json: str) -> str:
-    return content_key(
-        importlib.metadata.version("tokenizers").encode(),
-        unicodedata.unidata_version.encode(),
-        sys.byteorder.encode(),
-        tokenizer_json.encode(),
-    )
 
 
 def _build(tokenizer_json: str) -> Tables:

@@ -107,13 +107,13 @@ class NormalizedCharacters:
 
 def normalize_characters(tokenizer: tokenizers.Tokenizer) -> NormalizedCharacters:
     """Ask a tokenizer about every code point."""
-    texts = _map_each(tokenizer.normalizer.normalize_str)
+    texts = map_each(tokenizer.normalizer.normalize_str)
     is_space, is_alone = _pre_tokenizer_classes(tokenizer.pre_tokenizer)
     no = np.zeros(_CODE_POINTS, dtype=bool)
     if tokenizer.normalizer.normalize_str("e\N{COMBINING ACUTE ACCENT}") != "e":
         return NormalizedCharacters(texts, is_space, is_alone, no, no)  # no NFD
-    non_starter = _non_starters()
-    decomposed = _map_each(tokenizers.normalizers.NFD().normalize_str)
+    non_starter = non_starters()
+    decomposed = map_each(tokenizers.normalizers.NFD().normalize_str)
     is_mark = texts.any(non_starter)
     is_unstable = (
         is_mark
@@ -149,15 +149,21 @@ def character_tables(
         kind = MARK if characters.is_mark[code_point] else SEQUENCE
         entries[code_point] = kind | len(sequences) << VALUE_SHIFT
         sequences += [len(text), *items[text]]
-    entries |= character_classes().astype(np.int64) << SENTENCE_SHIFT
-    entries[[c for c in range(_CODE_POINTS) if chr(c).isspace()]] |= WHITE_SPACE_BIT
-    for low, high in HAN_RANGES:
-        entries[low : high + 1] |= HAN_BIT
+    entries |= text_properties()
     entries[characters.is_unstable] |= UNSTABLE_BIT
     return CharacterTables(entries.astype(np.uint32), np.array([*sequences, 0], dtype=np.uint32))
 
 
-def _map_each(function: Callable[[str], str], before: str = "", behind: str = "") -> Texts:
+def text_properties() -> np.ndarray:
+    """What an entry says of a code point as text, whatever the tokenizer; int64 `[0x110000]`."""
+    entries = character_classes().astype(np.int64) << SENTENCE_SHIFT
+    entries[[c for c in range(_CODE_POINTS) if chr(c).isspace()]] |= WHITE_SPACE_BIT
+    for low, high in HAN_RANGES:
+        entries[low : high + 1] |= HAN_BIT
+    return entries
+
+
+def map_each(function: Callable[[str], str], before: str = "", behind: str = "") -> Texts:
     """A string function's answer for each code point, asked for many at a time.
 
     A vertical bar parts them: it is a starter, and BERT's normalizer leaves it as it is.
@@ -192,11 +198,11 @@ def _code_points(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("utf-32-le"), dtype="<u4").astype(np.int64)
 
 
-def _non_starters() -> np.ndarray:
+def non_starters() -> np.ndarray:
     """Which code points NFD may re-order (combining class not 0), by the library's own Unicode."""
     nfd = tokenizers.normalizers.NFD().normalize_str
-    after_high = _map_each(nfd, before=_HIGH)
-    before_low = _map_each(nfd, behind=_LOW)
+    after_high = map_each(nfd, before=_HIGH)
+    before_low = map_each(nfd, behind=_LOW)
     return (after_high.last() == ord(_HIGH)) | (before_low.first() == ord(_LOW))
 
 

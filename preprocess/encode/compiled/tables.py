@@ -6,8 +6,11 @@ harm; its own hash stands in the last 8 bytes, so that an incomplete or damaged 
 """
 
 import contextlib
+import importlib.metadata
 import json
 import mmap
+import sys
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,6 +52,16 @@ def content_key(*parts: bytes) -> str:
         digest.update(len(part).to_bytes(8, "little"))
         digest.update(part)
     return digest.hexdigest()
+
+
+def tokenizer_key(tokenizer_json: str) -> str:
+    """A hash of a tokenizer (or of "", for what all have in common) and of what answers for it."""
+    return content_key(
+        importlib.metadata.version("tokenizers").encode(),
+        unicodedata.unidata_version.encode(),
+        sys.byteorder.encode(),
+        tokenizer_json.encode(),
+    )
 
 
 def _code() -> list[bytes]:

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 import tokenizers
 
-from preprocess.encode.encoders import choose_encoder
-from preprocess.encode.protocol import EncodedDocuments
+from preprocess.encode.encoders import choose_encoder, make_encoder
+from preprocess.encode.protocol import EncodedDocuments, EncoderSpec
 from preprocess.encode.reference import ReferenceEncoder
 from preprocess.encode.segmenters import SegmenterSpec
 from preprocess.encode.sentences import sentence_boundaries
@@ -19,7 +19,8 @@ from preprocess.encode.tokenizer import LoadedTokenizer, load_backend, load_toke
 from preprocess.format import id_dtype
 from preprocess.read.unicode import is_han
 from tests.preprocess import support
-from tests.preprocess.tokenizers_zoo import ROBERTA_TOKENS, save_bpe, save_unigram
+from tests.preprocess.encode.compiled.texts import PIECES
+from tests.preprocess.tokenizers_zoo import ROBERTA_TOKENS, save_bare, save_bpe, save_unigram
 
 SAVE: dict[str, Callable[[Path], Path]] = {
     "wordpiece": lambda folder: Path(support.TOKENIZER),
@@ -200,6 +201,39 @@ def test_whitespace_marks_are_no_text() -> None:
     assert encoded.word_starts.astype(int).tolist() == [1, 0, 1, 0, 1, 0, 0, 1, 0]
 
 
+@pytest.mark.parametrize(
+    "segmenter",
+    ["none", "jieba", "whitespace", WHOLES, "tests.preprocess.encode.test_segmenters:shout"],
+)
+def test_the_library_in_batches_is_equal_to_the_reference(
+    tokenizer: LoadedTokenizer, segmenter: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("preprocess.encode.library._BATCH_BYTES", 2000)
+    spec = SegmenterSpec("custom", segmenter) if ":" in segmenter else SegmenterSpec(segmenter)
+    pairs = [f"中{a}b{b}中 c" for a, b in pairwise(PIECES)]
+    texts = [*support.zh_text(8000).splitlines(), "", *support.en_text(4000).splitlines(), *pairs]
+    documents = pa.array(["not encoded", *texts, ""], pa.large_string()).slice(1)
+    library = make_encoder(EncoderSpec(tokenizer.json, spec, "library"))
+    for part in (documents, documents.slice(3, 0)):
+        found = library.encode(part)
+        expected = _encoder(tokenizer.json, segmenter).encode(part)
+        assert found.counts == expected.counts
+        for name in ("ids", "word_starts", "sentence_starts", "offsets"):
+            assert np.array_equal(getattr(found, name), getattr(expected, name))
+            assert getattr(found, name).dtype == getattr(expected, name).dtype
+
+
+def test_latin_words_and_punctuation_within_chinese_are_words_of_their_own(
+    tmp_path: Path,
+) -> None:
+    for save in (save_bpe, save_unigram):
+        tokenizer = load_tokenizer(str(save(tmp_path / save.__name__)))
+        text = "天下大势，用abc写：合久必分。"
+        spans = spans_of_words(tokenizer, "jieba", text)
+        words = [text[begin:end] for begin, end in spans]
+        assert {"abc", "，", "：", "。"} <= set(words), words
+
+
 def test_ids_take_the_smallest_type() -> None:
     assert id_dtype(65_536) == np.uint16
     assert id_dtype(65_537) == np.uint32
@@ -210,11 +244,14 @@ def test_the_compiled_encoder_is_chosen_where_it_can_be(tmp_path: Path) -> None:
     jieba_words, custom = SegmenterSpec("jieba"), SegmenterSpec("custom", WHOLES)
     assert choose_encoder("auto", bert, jieba_words) == ("compiled", None)
     assert choose_encoder("reference", bert, jieba_words) == ("reference", None)
+    for save in (save_bpe, save_unigram):
+        other = load_tokenizer(str(save(tmp_path / save.__name__))).json
+        assert choose_encoder("auto", other, custom) == ("compiled", None)
     for tokenizer_json, segmenter in (
         (bert, custom),
-        (load_tokenizer(str(save_unigram(tmp_path))).json, jieba_words),
+        (load_tokenizer(str(save_bare(tmp_path / "bare"))).json, jieba_words),
     ):
         kind, reason = choose_encoder("auto", tokenizer_json, segmenter)
-        assert kind == "reference"
+        assert kind == "library"
         assert reason
         assert choose_encoder("compiled", tokenizer_json, segmenter) == ("compiled", reason)

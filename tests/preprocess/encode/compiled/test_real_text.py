@@ -1,7 +1,7 @@
 """Every corpus with every vocabulary and segmenter; a sample of the documents.
 
-`WHOLEWORD_ALL_DOCUMENTS=1 pytest -m corpus tests/preprocess/compiled` takes every document (an
-hour).
+`WHOLEWORD_ALL_DOCUMENTS=1 pytest -m corpus tests/preprocess/encode/compiled` takes every document
+(an hour); `-s` prints how many tokens were compared.
 """
 
 import os
@@ -16,10 +16,13 @@ from preprocess.encode.segmenters import SegmenterSpec
 from tests import corpora
 from tests.preprocess import support
 from tests.preprocess.encode.compiled import oracle
+from tests.preprocess.encode.compiled.equal import check
+from tests.preprocess.encode.compiled.vocabularies import tokenizer_json as other_tokenizer
 
 pytestmark = pytest.mark.corpus
 
 SAMPLE_CHARACTERS = 20_000
+REFERENCE_CHARACTERS = 20_000
 USER_WORDS = "讲话 0\n新年讲话 5\n国家主席 9 n\n的人 0\n这本书 3\n不是 0\n曹操 100\n"
 
 
@@ -44,11 +47,34 @@ def _vocabulary(name: str) -> str:
     return oracle.bert_json(vocabulary=str(path))
 
 
+CORPORA = ["samples/zh", "samples/en", "people's daily", "people's daily, words", "reviews"]
+OTHERS = [
+    *["gpt2, gpt2", "gpt2, roberta", "gpt2, prefix, trimmed", "gpt2, neox", "gpt2, digits"],
+    *["qwen, llama3", "qwen, qwen2", "unigram, nfkc", "unigram, albert", "unigram, deberta"],
+    *["unigram, whole", "unigram, byte fallback"],
+]
+
+
+@pytest.mark.parametrize("segmenter", ["jieba", "whitespace", "none"])
+@pytest.mark.parametrize("tokenizer", OTHERS)
+@pytest.mark.parametrize("corpus", CORPORA)
+def test_other_tokenizers_equal(
+    corpus: str, tokenizer: str, segmenter: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ids and alignment against the library on all, words against the reference on a part."""
+    monkeypatch.setattr("preprocess.encode.segmenters.jieba_tokenizer", oracle.private_jieba)
+    documents = _documents(corpus)
+    tokenizer_json, spec = other_tokenizer(tokenizer), SegmenterSpec(segmenter)
+    tokens = len(check(tokenizer_json, spec, documents, peer="library").ids)
+    part = documents[:: max(1, sum(map(len, documents)) // REFERENCE_CHARACTERS)]
+    referred = len(check(tokenizer_json, spec, part).ids)
+    assert referred > 1000
+    print(f"{corpus}, {tokenizer}, {segmenter}: {tokens} tokens equal, {referred} to the reference")
+
+
 @pytest.mark.parametrize("segmenter", ["jieba", "jieba-no-hmm", "jieba-user", "whitespace", "none"])
 @pytest.mark.parametrize("vocabulary", ["sample", "chinese", "english"])
-@pytest.mark.parametrize(
-    "corpus", ["samples/zh", "samples/en", "people's daily", "people's daily, words", "reviews"]
-)
+@pytest.mark.parametrize("corpus", CORPORA)
 def test_equal(
     corpus: str,
     vocabulary: str,

@@ -1,0 +1,346 @@
+"""Byte-level BPE (GPT-2, RoBERTa, ModernBERT, GPT-NeoX, Llama 3, Qwen): text to pieces.
+
+A document is cut at added tokens that are not special; each section between them gets its prefix
+space and is cut into pre-tokens; each pre-token is looked up in a cache, else merged. Offsets are
+the library's, trimmed where its post-processor trims them.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from preprocess.encode.compiled.align import COVERED, FIRST, Pieces, Text
+from preprocess.encode.compiled.bpe import Merges, Word, find_merges, make_word, merge_all
+from preprocess.encode.compiled.byte_trie import ByteTrie, longest_match
+from preprocess.encode.compiled.integers import signed
+from preprocess.encode.compiled.nfc import is_composed
+from preprocess.encode.compiled.pre_token_cache import (
+    LONGEST,
+    MOST,
+    make_cache,
+    recall,
+    remember,
+    slot_of,
+    token_key,
+)
+from preprocess.encode.compiled.pretokens import PreTokenizerTables, pre_token_end
+from preprocess.encode.compiled.unmanaged import unmanaged
+from preprocess.kernels import kernel
+
+LEAD_SHIFT, TRAIL_SHIFT, SHAPE_LIMIT = 12, 22, 1 << 10
+
+_NOT_ASCII = 0x0080808080808080 - (1 << 63)  # the highest bit of each byte
+LENGTH_MASK = (1 << LEAD_SHIFT) - 1
+_COUNT_MASK = SHAPE_LIMIT - 1
+
+
+class ByteLevelTables(NamedTuple):
+    """Everything that the kernel reads."""
+
+    added: ByteTrie
+    """Tokens that are found in text before anything else."""
+    composition: np.ndarray
+    """uint8 `[0x110000]`, see `nfc`; empty where text is not normalized."""
+    pre_tokenizer: PreTokenizerTables
+    byte_ids: np.ndarray
+    """int32 `[256]`, the symbol of each byte, or -1."""
+    unknown: int
+    """Id of the unknown token, for bytes without a symbol."""
+    fuse_unknown: bool
+    """Unknown bytes that follow each other are one symbol."""
+    merges: Merges
+    byte_merges: np.ndarray
+    """int64 `[256, 256]`, what `find_merge` says of the symbols of two bytes."""
+    wholes: ByteTrie
+    """The vocabulary, where a pre-token that it holds is not merged (`ignore_merges`)."""
+    shapes: np.ndarray
+    """uint32 `[vocabulary]`: bytes of a token, spaces that it begins with and ends with, from bits
+    0, 12 and 22 on."""
+    prefix_space: bool
+    """A section that does not begin with a space gets one."""
+    trims: bool
+    """Offsets leave out spaces."""
+    trim_keeps_first: bool
+    """But for one that a text begins with."""
+
+
+class Scratch(NamedTuple):
+    """What the kernel works in."""
+
+    word: Word
+    ends: np.ndarray
+    """int64 `[levels]`, where the piece of each pre-tokenizer ends."""
+    prefixed: np.ndarray
+    """uint8, a section with its prefix space."""
+    prefixed_view: np.ndarray
+    """The same, read-only, so that text is always of one type."""
+    cache: np.ndarray
+    """See `pre_token_cache`."""
+
+
+def make_scratch(longest: int, levels: int) -> Scratch:
+    """Scratch for documents of up to `longest` bytes."""
+    prefixed = np.empty(longest + 1, np.uint8)
+    view = prefixed.view()
+    view.flags.writeable = False
+    return Scratch(
+        make_word(longest + 1),
+        np.zeros(levels, np.int64),
+        prefixed,
+        view,
+        make_cache(),
+    )
+
+
+@unmanaged
+@kernel
+def tokenize_documents(
+    tables: ByteLevelTables,
+    scratch: Scratch,
+    text: Text,
+    pieces: Pieces,
+    offsets: np.ndarray,
+    left_over: np.ndarray,
+) -> int:
+    """Tokenize documents one after the other.
+
+    Args:
+        tables: everything about the tokenizer.
+        scratch: for documents of this length.
+        text: the documents.
+        pieces: where to write; twice as many as there are bytes at most.
+        offsets: int64 `[documents + 1]`, set; 0 at first.
+        left_over: bool `[documents]`, set where text may have to be normalized; those get none.
+
+    Returns:
+        the number of pieces.
+    """
+    at = 0
+    for document in range(len(left_over)):
+        begin, end = text.offsets[document], text.offsets[document + 1]
+        if len(tables.composition) > 0 and not is_composed(
+            tables.composition, text.data, begin, end
+        ):
+            left_over[document] = True
+        else:
+            at = _tokenize_document(tables, scratch, text.data, begin, end, pieces, at)
+        offsets[document + 1] = at
+    return at
+
+
+@unmanaged
+@kernel
+def _tokenize_document(
+    tables: ByteLevelTables,
+    scratch: Scratch,
+    data: np.ndarray,
+    begin: int,
+    end: int,
+    pieces: Pieces,
+    at: int,
+) -> int:
+    """Tokenize `data[begin:end]`; the end of what was written."""
+    first = at
+    character = 0
+    covered = 0  # the character behind the last piece
+    position = begin
+    while position < end:
+        section_end, behind, token = _next_added(tables.added, data, position, end)
+        if section_end > position:
+            at, character, covered = _tokenize_section(
+                tables, scratch, data, position, section_end, pieces, first, at, character, covered
+            )
+        if behind > section_end:
+            begins = character
+            character += _count_characters(data, section_end, behind)
+            ends = character
+            if tables.trims:
+                keeps = tables.trim_keeps_first and (at == first or begins == 0)
+                begins, ends = _trim(signed(tables.shapes[token]), keeps, begins, ends)
+            pieces.ids[at] = token
+            pieces.begins[at] = begins
+            pieces.flags[at] = FIRST | COVERED if covered > begins else FIRST
+            covered = ends
+            at += 1
+        position = behind
+    return at
+
+
+@unmanaged
+@kernel
+def _next_added(added: ByteTrie, data: np.ndarray, position: int, end: int) -> tuple[int, int, int]:
+    """Begin, end and id of the next added token; `end` twice and -1 if there is none."""
+    if len(added.leads) > 0:
+        while position < end:
+            if added.leads[data[position]]:
+                behind, token = longest_match(added, data, position, end)
+                if token >= 0:
+                    return position, behind, token
+                position = max(behind, position + 1)
+            else:
+                position += 1
+    return end, end, -1
+
+
+@unmanaged
+@kernel
+def _tokenize_section(
+    tables: ByteLevelTables,
+    scratch: Scratch,
+    data: np.ndarray,
+    begin: int,
+    end: int,
+    pieces: Pieces,
+    first: int,
+    at: int,
+    origin: int,
+    covered: int,
+) -> tuple[int, int, int]:
+    """Tokenize text between added tokens, `origin` characters of the document before it.
+
+    A piece that begins within a character covers that character; the prefix space stands for the
+    character behind it.
+
+    Returns:
+        the end of what was written, the characters passed, and the one behind the last piece.
+    """
+    prefix = 0
+    if tables.prefix_space and data[begin] != 0x20:
+        scratch.prefixed[0] = 0x20
+        for index in range(end - begin):
+            scratch.prefixed[index + 1] = data[begin + index]
+        data, begin, end = scratch.prefixed_view, 0, end - begin + 1
+        prefix = 1
+    # Arrays one by one: a function that is not inlined gets every field of a tuple on the stack.
+    ends, cache, shapes = scratch.ends, scratch.cache, tables.shapes
+    symbols, starts = scratch.word.symbols, scratch.word.starts
+    ends[:] = begin
+    character = 0  # within the section
+    position = begin
+    while position < end:
+        limit = end
+        for level in range(len(ends)):
+            if ends[level] <= position:
+                ends[level] = pre_token_end(tables.pre_tokenizer, level, data, position, limit)
+            limit = ends[level]
+        length = limit - position
+        count = 0
+        is_ascii = False
+        if length <= LONGEST:
+            low, high = token_key(data, position, length)
+            is_ascii = (low | high) & _NOT_ASCII == 0
+            slot = slot_of(low, high)
+            if cache[slot, 0] == low and cache[slot, 1] == high:
+                count = recall(cache, slot, shapes, LENGTH_MASK, symbols, starts)
+            else:
+                count, known = _merge(tables, scratch.word, data, position, limit)
+                if count <= MOST and known:
+                    remember(cache, slot, low, high, symbols, count)
+        else:
+            count, _ = _merge(tables, scratch.word, data, position, limit)
+        flag = FIRST
+        for index in range(count):
+            token = signed(symbols[index])
+            first_character = character
+            if is_ascii:
+                character += starts[index + 1] - starts[index]
+            else:
+                here = position + signed(starts[index])
+                first_character -= data[here] & 0xC0 == 0x80
+                character += _count_characters(data, here, position + signed(starts[index + 1]))
+            begins = origin + max(first_character - prefix, 0)
+            ends_at = origin + max(character - prefix, prefix)
+            if tables.trims:
+                keeps = tables.trim_keeps_first and (at == first or begins == 0)
+                begins, ends_at = _trim(signed(shapes[token]), keeps, begins, ends_at)
+            if covered > begins:
+                flag |= COVERED
+            covered = ends_at
+            pieces.ids[at] = token
+            pieces.begins[at] = begins
+            pieces.flags[at] = flag
+            at += 1
+            flag = 0
+        position = limit
+    return at, origin + character - prefix, covered
+
+
+@unmanaged
+@kernel
+def _merge(
+    tables: ByteLevelTables, word: Word, data: np.ndarray, begin: int, end: int
+) -> tuple[int, bool]:
+    """The symbols of a pre-token: their number, and whether all of its bytes are known."""
+    word.starts[0] = 0
+    if len(tables.wholes.labels) > 0:
+        behind, token = longest_match(tables.wholes, data, begin, end)
+        if token >= 0 and behind == end:
+            word.symbols[0] = token
+            word.starts[1] = end - begin
+            return 1, True
+    length = end - begin
+    for index in range(length):
+        token = signed(tables.byte_ids[data[begin + index]])
+        if token < 0:
+            return _merge_with_unknown(tables, word, data, begin, end), False
+        word.symbols[index] = token
+        word.starts[index] = index
+    word.starts[length] = length
+    before = signed(data[begin])
+    for index in range(length - 1):
+        here = signed(data[begin + index + 1])
+        word.merges[index] = tables.byte_merges[before, here]
+        before = here
+    return merge_all(tables.merges, word, length), True
+
+
+@unmanaged
+@kernel
+def _merge_with_unknown(
+    tables: ByteLevelTables, word: Word, data: np.ndarray, begin: int, end: int
+) -> int:
+    """The symbols of a pre-token with bytes that have no symbol; their number."""
+    count = 0
+    after_unknown = False
+    for index in range(end - begin):
+        token = signed(tables.byte_ids[data[begin + index]])
+        unknown = token < 0
+        if not (unknown and after_unknown and tables.fuse_unknown):
+            word.symbols[count] = tables.unknown if unknown else token
+            word.starts[count] = index
+            count += 1
+        after_unknown = unknown
+    word.starts[count] = end - begin
+    find_merges(tables.merges, word, count)
+    return merge_all(tables.merges, word, count)
+
+
+@unmanaged
+@kernel
+def _count_characters(data: np.ndarray, begin: int, end: int) -> int:
+    characters = 0
+    for index in range(begin, end):
+        characters += data[index] & 0xC0 != 0x80
+    return characters
+
+
+@unmanaged
+@kernel
+def _trim(shape: int, keeps: bool, begin: int, end: int) -> tuple[int, int]:
+    """The characters of a piece without its spaces, as `process_offsets` has them.
+
+    Source: `tokenizers/src/pre_tokenizers/byte_level.rs`.
+
+    Args:
+        shape: of the token.
+        keeps: its first space stays.
+        begin: of the piece.
+        end: of the piece.
+    """
+    lead = shape >> LEAD_SHIFT & _COUNT_MASK
+    trail = shape >> TRAIL_SHIFT
+    if lead > 0:
+        begin = min(begin + lead - keeps, end)
+    if trail > 0 and end >= trail:
+        end = max(end - trail, begin)
+    return begin, end

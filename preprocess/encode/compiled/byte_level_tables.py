@@ -1,0 +1,179 @@
+"""Tables for `byte_level`, built from a tokenizer's description and by asking its library."""
+
+import json
+from typing import Any
+
+import numpy as np
+
+from preprocess.encode.aligned import TokenizedDocuments
+from preprocess.encode.compiled.align import Pieces, Text
+from preprocess.encode.compiled.bpe import merge_table, merges_of, merges_of_pairs
+from preprocess.encode.compiled.byte_level import (
+    LEAD_SHIFT,
+    TRAIL_SHIFT,
+    ByteLevelTables,
+    Scratch,
+    make_scratch,
+    tokenize_documents,
+)
+from preprocess.encode.compiled.byte_level_rules import (
+    byte_symbols,
+    normalizes,
+    parse_pre_tokenizers,
+    parse_trims,
+    parts,
+)
+from preprocess.encode.compiled.byte_trie import PASSED_OVER, byte_trie, byte_trie_arrays
+from preprocess.encode.compiled.left_over import complete
+from preprocess.encode.compiled.nfc import composition_classes
+from preprocess.encode.compiled.pretokens import PreTokenizerTables, character_classes
+from preprocess.encode.compiled.tables import Tables, cached_tables, tokenizer_key
+from preprocess.encode.library import LibraryTokenizer
+from preprocess.encode.tokenizer import corpus_description, load_backend, vocab_size
+from preprocess.format import id_dtype
+
+
+class ByteLevelTokenizer:
+    """Byte-level BPE by kernels; a document that NFC may change goes to the library.
+
+    Its scratch and its cache are its own: two threads need two of them.
+    """
+
+    def __init__(self, tokenizer_json: str) -> None:
+        self._tokenizer_json = tokenizer_json
+        self._library: LibraryTokenizer | None = None
+        description = json.loads(tokenizer_json)
+        key = tokenizer_key(tokenizer_json)
+        arrays = cached_tables("byte-level", key, lambda: _build(tokenizer_json))
+        unicode = cached_tables("unicode", tokenizer_key(""), _build_unicode)
+        self._tables = _tables(description, arrays, unicode)
+        self._dtype = id_dtype(int(arrays["vocab_size"][0]))
+        self._scratch = self._make_scratch(1 << 16)
+        self._longest = 1 << 16
+
+    def tokenize(self, text: Text) -> TokenizedDocuments:
+        """Tokenize each document whole, in order."""
+        scratch = self._scratch_for(int(np.diff(text.offsets).max(initial=0)))
+        capacity = 2 * int(text.offsets[-1] - text.offsets[0]) + 1
+        # Pages that nothing is written to cost no memory.
+        pieces = Pieces(
+            np.empty(capacity, self._dtype),
+            np.empty(capacity, np.int32),
+            np.empty(capacity, np.uint8),
+        )
+        count = len(text.offsets) - 1
+        offsets, left_over = np.zeros(count + 1, np.int64), np.zeros(count, bool)
+        end = tokenize_documents(self._tables, scratch, text, pieces, offsets, left_over)
+        found = Pieces(*(array[:end] for array in pieces))
+        if not left_over.any():
+            return TokenizedDocuments(found, offsets, {})
+        if self._library is None:
+            self._library = LibraryTokenizer(self._tokenizer_json)
+        return complete(self._library, text, found, offsets, np.flatnonzero(left_over))
+
+    def _make_scratch(self, longest: int) -> Scratch:
+        return make_scratch(longest, len(self._tables.pre_tokenizer.kinds))
+
+    def _scratch_for(self, longest: int) -> Scratch:
+        """Scratch for documents of a length; what is longer than most is not kept."""
+        if longest <= self._longest:
+            return self._scratch
+        return self._make_scratch(longest)._replace(cache=self._scratch.cache)
+
+
+def _tables(description: dict[str, Any], arrays: Tables, unicode: Tables) -> ByteLevelTables:
+    levels, trims = parse_pre_tokenizers(description), parse_trims(description)
+    assert not isinstance(levels, str)
+    assert not isinstance(trims, str)
+    model = description["model"]
+    pre_tokenizers = parts(description["pre_tokenizer"], "pretokenizers")
+    kinds = np.array(levels, np.int64).reshape(len(levels), 2)
+    return ByteLevelTables(
+        added=byte_trie(arrays, "added"),
+        composition=unicode["composition"][: 0x110000 * normalizes(description)],
+        pre_tokenizer=PreTokenizerTables(
+            unicode["classes"],
+            np.ascontiguousarray(kinds[:, 0]),
+            np.ascontiguousarray(kinds[:, 1]),
+        ),
+        byte_ids=arrays["byte_ids"],
+        unknown=model["vocab"].get(model.get("unk_token"), 0),
+        fuse_unknown=bool(model.get("fuse_unk")),
+        merges=merges_of(arrays["merges"]),
+        byte_merges=arrays["byte_merges"],
+        wholes=byte_trie(arrays, "wholes"),
+        shapes=arrays["shapes"],
+        prefix_space=bool(pre_tokenizers[-1]["add_prefix_space"]),
+        trims=bool(trims),
+        trim_keeps_first=any(trims),
+    )
+
+
+def _build_unicode() -> Tables:
+    """What all tokenizers ask of characters."""
+    return {"classes": character_classes(), "composition": composition_classes()}
+
+
+def _build(tokenizer_json: str) -> Tables:
+    """Takes some seconds, done once a tokenizer."""
+    description = corpus_description(tokenizer_json)
+    original = json.loads(tokenizer_json)
+    model = description["model"]
+    vocabulary: dict[str, int] = model["vocab"]
+    symbols = byte_symbols()
+    byte_ids = np.full(256, -1, np.int32)
+    for byte, symbol in symbols.items():
+        byte_ids[byte] = vocabulary.get(symbol, -1)
+    merges = [m.split(" ") if isinstance(m, str) else m for m in model["merges"]]
+    pairs = np.array([[vocabulary[a], vocabulary[b]] for a, b in merges], np.int64).reshape(-1, 2)
+    merged = np.array([vocabulary[a + b] for a, b in merges], np.int64)
+    cells = merge_table(pairs, merged)
+    bytes_of = {symbol: byte for byte, symbol in symbols.items()}
+    wholes = {
+        bytes(bytes_of[c] for c in token): number
+        for token, number in vocabulary.items()
+        if model.get("ignore_merges") and token and all(c in bytes_of for c in token)
+    }
+    added = _added_ids(tokenizer_json)
+    size = vocab_size(tokenizer_json)
+    return {
+        "byte_ids": byte_ids,
+        "merges": cells,
+        "byte_merges": merges_of_pairs(merges_of(cells), byte_ids),
+        "shapes": _shapes(vocabulary, added, size),
+        "vocab_size": np.array([size]),
+        **byte_trie_arrays("added", _added_entries(original, added)),
+        **byte_trie_arrays("wholes", wholes),
+    }
+
+
+def _added_ids(tokenizer_json: str) -> dict[str, int]:
+    """The ids of added tokens that are not special, which the library may number anew."""
+    backend = load_backend(tokenizer_json)
+    tokens = json.loads(tokenizer_json)["added_tokens"]
+    found = {t["content"]: backend.token_to_id(t["content"]) for t in tokens if not t["special"]}
+    return {content: number for content, number in found.items() if number is not None}
+
+
+def _added_entries(description: dict[str, Any], added: dict[str, int]) -> dict[bytes, int]:
+    """Tokens that are found in text; and the unknown token, which is found and passed over."""
+    tokens = description["added_tokens"]
+    entries = {content.encode(): number for content, number in added.items()}
+    normalized = {t["normalized"] for t in tokens if not t["special"]}
+    for token in tokens:
+        is_unknown = token["content"] == description["model"].get("unk_token")
+        if entries and token["special"] and is_unknown and token["normalized"] in normalized:
+            entries[token["content"].encode()] = PASSED_OVER
+    return entries
+
+
+def _shapes(vocabulary: dict[str, int], added: dict[str, int], size: int) -> np.ndarray:
+    """`shapes` of `ByteLevelTables`."""
+    space = byte_symbols()[0x20]
+    shapes = np.zeros(size, np.uint32)
+    for token, number in (*vocabulary.items(), *added.items()):
+        spaces = [c == space or c.isspace() for c in token]
+        lead = spaces.index(False) if False in spaces else len(spaces)
+        trail = spaces[::-1].index(False) if False in spaces else len(spaces)
+        shapes[number] = len(token) | lead << LEAD_SHIFT | trail << TRAIL_SHIFT
+    return shapes

@@ -1,0 +1,165 @@
+"""Tables for `unigram`, built from a tokenizer's description and by asking its library."""
+
+import json
+
+import numpy as np
+import tokenizers
+
+from preprocess.encode.aligned import TokenizedDocuments
+from preprocess.encode.compiled.align import Pieces, Text
+from preprocess.encode.compiled.character_map import CharacterMap, character_map_arrays
+from preprocess.encode.compiled.left_over import complete
+from preprocess.encode.compiled.pre_token_cache import make_cache
+from preprocess.encode.compiled.pretokens import SPACE, character_classes
+from preprocess.encode.compiled.tables import Tables, cached_tables, tokenizer_key
+from preprocess.encode.compiled.trie import build_trie
+from preprocess.encode.compiled.unigram import (
+    REGEX_SPACE,
+    WHITE,
+    Scratch,
+    UnigramTables,
+    make_scratch,
+    tokenize_documents,
+)
+from preprocess.encode.compiled.unigram_rules import UnigramRules, byte_pieces, parse_rules
+from preprocess.encode.compiled.utf8 import BYTES_OF_CHARACTER
+from preprocess.encode.library import LibraryTokenizer
+from preprocess.encode.tokenizer import corpus_description, vocab_size
+from preprocess.format import id_dtype
+
+_UNKNOWN_PENALTY = 10.0
+"""`K_UNK_PENALTY`: how much less an unknown character scores than the worst piece."""
+_KEPT = 1 << 16
+"""Bytes of a document up to which scratch is kept."""
+
+
+class UnigramTokenizer:
+    """Unigram by kernels; a document whose characters may change each other goes to the library.
+
+    Its scratch and its cache are its own: two threads need two of them.
+    """
+
+    def __init__(self, tokenizer_json: str) -> None:
+        self._tokenizer_json = tokenizer_json
+        self._library: LibraryTokenizer | None = None
+        rules = parse_rules(json.loads(tokenizer_json))
+        assert isinstance(rules, UnigramRules)
+        key = tokenizer_key(tokenizer_json)
+        arrays = cached_tables("unigram", key, lambda: _build(tokenizer_json, rules))
+        self._tables = _tables(arrays, rules)
+        self._dtype = id_dtype(int(arrays["vocab_size"][0]))
+        self._growth = int(arrays["growth"][0])
+        self._cache = make_cache()
+        self._scratch = self._make_scratch(_KEPT)
+
+    def tokenize(self, text: Text) -> TokenizedDocuments:
+        """Tokenize each document whole, in order."""
+        longest = int(np.diff(text.offsets).max(initial=0))
+        scratch = self._scratch if longest <= _KEPT else self._make_scratch(longest)
+        capacity = self._room(int(text.offsets[-1] - text.offsets[0])) + 3 * len(text.offsets)
+        # Pages that nothing is written to cost no memory.
+        pieces = Pieces(
+            np.empty(capacity, self._dtype),
+            np.empty(capacity, np.int32),
+            np.empty(capacity, np.uint8),
+        )
+        count = len(text.offsets) - 1
+        offsets, left_over = np.zeros(count + 1, np.int64), np.zeros(count, bool)
+        end = tokenize_documents(self._tables, scratch, text, pieces, offsets, left_over)
+        found = Pieces(*(array[:end] for array in pieces))
+        if not left_over.any():
+            return TokenizedDocuments(found, offsets, {})
+        if self._library is None:
+            self._library = LibraryTokenizer(self._tokenizer_json)
+        return complete(self._library, text, found, offsets, np.flatnonzero(left_over))
+
+    def _make_scratch(self, longest: int) -> Scratch:
+        return make_scratch(self._room(longest) + 8, self._cache)
+
+    def _room(self, size: int) -> int:
+        """Bytes after normalizing and adding marks: each byte may get one, of three bytes."""
+        return size * (self._growth + 3)
+
+
+def _tables(arrays: Tables, rules: UnigramRules) -> UnigramTables:
+    return UnigramTables(
+        characters=CharacterMap(arrays["entries"], arrays["texts"]),
+        white=arrays["white"],
+        labels=arrays["labels"],
+        bases=arrays["bases"],
+        ids=arrays["ids"],
+        scores=arrays["scores"],
+        shapes=arrays["shapes"],
+        byte_ids=arrays["byte_ids"],
+        unknown=int(arrays["unknown"][0]),
+        unknown_score=float(arrays["unknown_score"][0]),
+        collapses=rules.collapses,
+        strips_left=rules.strips_left,
+        strips_right=rules.strips_right,
+        splits_white=rules.splits_white,
+        prepends=rules.prepends,
+        splits=rules.splits,
+    )
+
+
+def _build(tokenizer_json: str, rules: UnigramRules) -> Tables:
+    """Takes some seconds, done once a tokenizer."""
+    model = corpus_description(tokenizer_json)["model"]
+    vocabulary = model["vocab"]
+    ids = {piece: number for number, (piece, _) in enumerate(vocabulary) if piece}
+    trie = build_trie(["".join(chr(byte + 1) for byte in piece.encode()) for piece in ids])
+    # A symbol of any byte must find a cell, whatever the highest symbol of the pieces.
+    cells = len(trie.labels) + 257
+    labels = np.full(cells, 0xFFFF, np.uint16)
+    labels[: len(trie.labels)] = trie.labels
+    bases, cell_ids = np.zeros(cells, np.int32), np.full(cells, -1, np.int32)
+    bases[: len(trie.bases)] = trie.bases
+    cell_ids[trie.ends] = list(ids.values())
+    scores = np.zeros(cells)
+    scores[trie.ends] = [vocabulary[number][1] for number in ids.values()]
+    characters = character_map_arrays(_normalizer(tokenizer_json, rules), rules.by_grapheme)
+    byte_ids = byte_pieces(vocabulary) if model.get("byte_fallback") else []
+    return characters | {
+        "white": _white(),
+        "labels": labels,
+        "bases": bases,
+        "ids": cell_ids,
+        "scores": scores,
+        "shapes": np.array([len(piece.encode()) for piece, _ in vocabulary], np.uint32),
+        "byte_ids": np.array(byte_ids, np.int32),
+        "unknown": np.array([model["unk_id"]]),
+        "unknown_score": np.array([min(score for _, score in vocabulary) - _UNKNOWN_PENALTY]),
+        "vocab_size": np.array([vocab_size(tokenizer_json)]),
+        "growth": np.array([_growth(characters)]),
+    }
+
+
+def _normalizer(tokenizer_json: str, rules: UnigramRules) -> tokenizers.normalizers.Normalizer:
+    """What works character by character of a tokenizer's normalizer."""
+    description = json.loads(tokenizer_json)
+    description["normalizer"] = {"type": "Sequence", "normalizers": list(rules.by_character)}
+    return tokenizers.Tokenizer.from_str(json.dumps(description)).normalizer
+
+
+def _white() -> np.ndarray:
+    """See `UnigramTables`."""
+    split = tokenizers.pre_tokenizers.WhitespaceSplit()
+    white = (character_classes() & SPACE != 0) * np.uint8(REGEX_SPACE)
+    for begin in range(0, 0x110000, 4096):
+        if begin in range(0xD000, 0xE000):
+            continue  # surrogates, which no text holds, and Hangul
+        kept = np.zeros(4096, bool)
+        for _, (first, last) in split.pre_tokenize_str(
+            "".join(map(chr, range(begin, begin + 4096)))
+        ):
+            kept[first:last] = True
+        white[begin : begin + 4096] |= ~kept * np.uint8(WHITE)
+    return white
+
+
+def _growth(characters: Tables) -> int:
+    """How many bytes a byte may become, at most."""
+    entries = characters["entries"]
+    longer = np.flatnonzero(entries > 0)
+    lengths = characters["texts"][entries[longer]]
+    return int(np.ceil(lengths / BYTES_OF_CHARACTER[longer]).max(initial=1))
