@@ -32,7 +32,7 @@ th { color: var(--soft); font-weight: 600; }
 .better { color: var(--better); } .worse { color: var(--worse); }
 tr.floor td { color: var(--soft); font-style: italic; }
 @media (max-width: 34rem) { body { font-size: 15px; padding: .8rem .7rem 2rem; }
-  th, td { padding: .3rem .35rem; } table { font-size: .84rem; } }
+  th, td { padding: .3rem .3rem; } table { font-size: .8rem; } .number { white-space: normal; } }
 """
 
 
