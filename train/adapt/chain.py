@@ -16,6 +16,7 @@ from train.adapt.conclusion import conclude, masked_losses
 from train.adapt.corpus import write_corpus
 from train.adapt.options import AdaptOptions
 from train.adapt.rules import Schedule, make_schedule, vocabulary_size
+from train.evaluate.claim import claim_output
 from train.evaluate.splits import make_split
 from train.evaluate.task_file import read_task
 from train.model.flops import FlopCounter
@@ -25,7 +26,6 @@ from train.model.vocabulary_check import is_path, readable_errors
 REPORT = "adapt.json"
 CONTROL = "control"
 """The name of the model that took the same steps on another domain's text."""
-_SETTINGS = "options.json"
 _MASKED_SHARE = 0.15
 _SPECIALS = 2
 """Special tokens of a row; a schedule need not be more exact than that."""
@@ -43,7 +43,7 @@ def adapt(options: AdaptOptions, say: Callable[[str], None]) -> dict[str, Any]:
         raise WholewordError(f"{options.model}: no such folder; give a model's folder or a hub id")
     task = read_task(options.task, options.columns, options.test)
     split = make_split(task)
-    _claim(options, task.fingerprint)
+    claim_output(options.output, _identity(options, task.fingerprint), "an adaptation")
     training, validation = write_corpus(task, split, options.output / "text", options.transductive)
     tokenizer = _tokenizer(options, training, say)
     domain = options.output / "shards"
@@ -75,27 +75,12 @@ def adapt(options: AdaptOptions, say: Callable[[str], None]) -> dict[str, Any]:
     return result
 
 
-def _claim(options: AdaptOptions, fingerprint: str) -> None:
-    """Refuse an output folder that is another adaptation's; else write there whose it is."""
-    wanted = json.loads(json.dumps({"task": fingerprint, **vars(options)}, default=_plain))
-    del wanted["output"]
-    file = options.output / _SETTINGS
-    try:
-        options.output.mkdir(parents=True, exist_ok=True)
-        found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
-        if found is None:
-            write_json(file, wanted)
-            return
-    except (OSError, ValueError) as error:
-        raise WholewordError(
-            f"{options.output}: cannot be used ({error}); choose another --output"
-        ) from error
-    for name, value in wanted.items():
-        if found.get(name) != value:
-            raise WholewordError(
-                f"{options.output}: holds an adaptation with another {name.replace('_', '-')} "
-                f"({found.get(name)}; now {value}); choose another --output, or remove that folder"
-            )
+def _identity(options: AdaptOptions, fingerprint: str) -> dict[str, Any]:
+    """Everything that the results depend on, as JSON has it."""
+    found = {"task_content": fingerprint, **vars(options)}
+    del found["output"]
+    plain: dict[str, Any] = json.loads(json.dumps(found, default=_plain))
+    return plain
 
 
 def _plain(value: Any) -> Any:

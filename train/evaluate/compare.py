@@ -17,8 +17,9 @@ import transformers
 import xxhash
 
 from preprocess.errors import WholewordError
-from preprocess.files import write_bytes, write_json
+from preprocess.files import write_bytes
 from train.evaluate import floor
+from train.evaluate.claim import claim_output
 from train.evaluate.contenders import (
     Contender,
     ModelSource,
@@ -48,7 +49,6 @@ LEARNING_RATES = (2e-5, 5e-5, 1e-4, 3e-4, 1e-3)
 """From what large models take to what small ones need; the same for all."""
 PROTOCOL = 1
 """Changes whenever the same options give other numbers."""
-_OPTIONS = "options.json"
 _FLOOR_COST = 1e4  # a row's, beside the weights that a model multiplies a row with
 
 
@@ -191,7 +191,7 @@ def prepare(options: CompareOptions) -> Setting:
             encodings[key] = encode_task(task, tokenizer, length, typed)
         models[path] = LoadedModel(source, config, encodings[key], length, fingerprint(source))
     setting = Setting(options, task, split, labels, contenders, models)
-    _claim_output(setting)
+    claim_output(options.output, identity(setting), "a comparison")
     return setting
 
 
@@ -212,35 +212,6 @@ def identity(setting: Setting) -> dict[str, Any]:
         "seen_in": [str(path) for path in options.seen_in],
         "split": setting.split.counts(),
     }
-
-
-def _claim_output(setting: Setting) -> None:
-    """Refuse an output folder that is another comparison's; else write there whose it is."""
-    output, wanted = setting.options.output, identity(setting)
-    file = output / _OPTIONS
-    try:
-        (output / "runs").mkdir(parents=True, exist_ok=True)
-        found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
-        if found is None:
-            write_json(file, wanted)
-            return
-    except (OSError, ValueError) as error:
-        raise WholewordError(
-            f"{output}: cannot be used ({error}); choose another --output"
-        ) from error
-    different = [name for name in wanted if found.get(name) != wanted[name]]
-    if different:
-        name = different[0]
-        raise WholewordError(
-            f"{output}: holds a comparison with other {name.replace('_', ' ')} "
-            f"({_brief(found.get(name))}; now {_brief(wanted[name])}); choose another --output, or "
-            "remove that folder"
-        )
-
-
-def _brief(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def compare(setting: Setting, listener: Listener) -> Comparison:
@@ -396,6 +367,7 @@ def _stored(
         "outcome": asdict(outcome),
     }
     try:
+        file.parent.mkdir(exist_ok=True)
         write_bytes(file, json.dumps(record).encode(), shared=True)
     except OSError as error:
         raise WholewordError(f"{file}: cannot be written ({error.strerror})") from error

@@ -102,8 +102,25 @@ def test_a_second_command_repeats_nothing(place, adapted, fast_start):
 def test_another_adaptation_in_the_same_folder_is_refused(place, adapted):
     done = adapt(place, adapted[0])
     assert done.status == 1
-    assert "holds an adaptation with another text" in done.errors
+    assert "holds an adaptation with other text" in done.errors
     assert "choose another --output" in done.errors
+
+
+def test_a_task_whose_texts_have_changed_is_another(place, tmp_path):
+    for number in (301, 302):
+        write_rows(tmp_path / "task.jsonl", sentences(300, seed=number))
+        options = ("--task", tmp_path / "task.jsonl", "--model", place / "model")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(commands.subprocess, "call", lambda *args, **kwargs: 1)
+            done = invoke("adapt", *options, "--output", tmp_path / "out", app=app)
+        assert done.status == 1
+        assert ("with other task content" in done.errors) == (number == 302)
+
+
+@pytest.mark.parametrize("content", ["[1]", "not JSON"])
+def test_a_damaged_note_of_whose_a_folder_is_is_one_line(place, tmp_path, content):
+    (tmp_path / "options.json").write_text(content)
+    adapt(place, tmp_path).assert_one_line("cannot be used", "choose another --output")
 
 
 def test_transductive_text_holds_the_test_part(place, tmp_path):
