@@ -1,12 +1,13 @@
 """Tables for `byte_level`, built from a tokenizer's description and by asking its library."""
 
 import json
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
 from preprocess.encode.aligned import TokenizedDocuments
-from preprocess.encode.compiled.align import Pieces, Text
+from preprocess.encode.compiled.align import Text
 from preprocess.encode.compiled.bpe import merge_table, merges_of, merges_of_pairs
 from preprocess.encode.compiled.byte_level import (
     LEAD_SHIFT,
@@ -24,7 +25,7 @@ from preprocess.encode.compiled.byte_level_rules import (
     parts,
 )
 from preprocess.encode.compiled.byte_trie import PASSED_OVER, byte_trie, byte_trie_arrays
-from preprocess.encode.compiled.left_over import complete
+from preprocess.encode.compiled.left_over import run_kernel
 from preprocess.encode.compiled.nfc import composition_classes
 from preprocess.encode.compiled.pretokens import PreTokenizerTables, character_classes
 from preprocess.encode.compiled.tables import Tables, cached_tables, tokenizer_key
@@ -41,7 +42,6 @@ class ByteLevelTokenizer:
 
     def __init__(self, tokenizer_json: str) -> None:
         self._tokenizer_json = tokenizer_json
-        self._library: LibraryTokenizer | None = None
         description = json.loads(tokenizer_json)
         key = tokenizer_key(tokenizer_json)
         arrays = cached_tables("byte-level", key, lambda: _build(tokenizer_json))
@@ -55,21 +55,12 @@ class ByteLevelTokenizer:
         """Tokenize each document whole, in order."""
         scratch = self._scratch_for(int(np.diff(text.offsets).max(initial=0)))
         capacity = 2 * int(text.offsets[-1] - text.offsets[0]) + 1
-        # Pages that nothing is written to cost no memory.
-        pieces = Pieces(
-            np.empty(capacity, self._dtype),
-            np.empty(capacity, np.int32),
-            np.empty(capacity, np.uint8),
-        )
-        count = len(text.offsets) - 1
-        offsets, left_over = np.zeros(count + 1, np.int64), np.zeros(count, bool)
-        end = tokenize_documents(self._tables, scratch, text, pieces, offsets, left_over)
-        found = Pieces(*(array[:end] for array in pieces))
-        if not left_over.any():
-            return TokenizedDocuments(found, offsets, {})
-        if self._library is None:
-            self._library = LibraryTokenizer(self._tokenizer_json)
-        return complete(self._library, text, found, offsets, np.flatnonzero(left_over))
+        kernel = partial(tokenize_documents, self._tables, scratch)
+        return run_kernel(kernel, text, capacity, self._dtype, lambda: self._library)
+
+    @cached_property
+    def _library(self) -> LibraryTokenizer:
+        return LibraryTokenizer(self._tokenizer_json)
 
     def _make_scratch(self, longest: int) -> Scratch:
         return make_scratch(longest, len(self._tables.pre_tokenizer.kinds))

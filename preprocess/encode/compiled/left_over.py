@@ -1,4 +1,6 @@
-"""Documents that a kernel leaves to the library, put in their places."""
+"""A kernel's run over documents; those that it leaves to the library are put in their places."""
+
+from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +11,37 @@ from preprocess.encode.library import LibraryTokenizer
 from preprocess.read.buffers import documents_of, text_buffers
 
 
-def complete(
+def run_kernel(
+    tokenize: Callable[[Text, Pieces, np.ndarray, np.ndarray], int],
+    text: Text,
+    capacity: int,
+    dtype: np.dtype,
+    library: Callable[[], LibraryTokenizer],
+) -> TokenizedDocuments:
+    """Tokenize each document whole, in order.
+
+    Args:
+        tokenize: a kernel with its tables and scratch; it sets `offsets` and `left_over`, and
+            returns the number of pieces.
+        text: the documents.
+        capacity: pieces at most.
+        dtype: of ids.
+        library: makes the library's tokenizer, if any document is left to it.
+    """
+    # Pages that nothing is written to cost no memory.
+    pieces = Pieces(
+        np.empty(capacity, dtype), np.empty(capacity, np.int32), np.empty(capacity, np.uint8)
+    )
+    count = len(text.offsets) - 1
+    offsets, left_over = np.zeros(count + 1, np.int64), np.zeros(count, bool)
+    end = tokenize(text, pieces, offsets, left_over)
+    found = Pieces(*(array[:end] for array in pieces))
+    if not left_over.any():
+        return TokenizedDocuments(found, offsets, {})
+    return _complete(library(), text, found, offsets, np.flatnonzero(left_over))
+
+
+def _complete(
     library: LibraryTokenizer, text: Text, found: Pieces, offsets: np.ndarray, which: np.ndarray
 ) -> TokenizedDocuments:
     """Tokenize the rest.

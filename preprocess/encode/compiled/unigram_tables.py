@@ -1,14 +1,15 @@
 """Tables for `unigram`, built from a tokenizer's description and by asking its library."""
 
 import json
+from functools import cached_property, partial
 
 import numpy as np
 import tokenizers
 
 from preprocess.encode.aligned import TokenizedDocuments
-from preprocess.encode.compiled.align import Pieces, Text
+from preprocess.encode.compiled.align import Text
 from preprocess.encode.compiled.character_map import CharacterMap, character_map_arrays
-from preprocess.encode.compiled.left_over import complete
+from preprocess.encode.compiled.left_over import run_kernel
 from preprocess.encode.compiled.pre_token_cache import make_cache
 from preprocess.encode.compiled.pretokens import SPACE, character_classes
 from preprocess.encode.compiled.tables import Tables, cached_tables, tokenizer_key
@@ -41,7 +42,6 @@ class UnigramTokenizer:
 
     def __init__(self, tokenizer_json: str) -> None:
         self._tokenizer_json = tokenizer_json
-        self._library: LibraryTokenizer | None = None
         rules = parse_rules(json.loads(tokenizer_json))
         assert isinstance(rules, UnigramRules)
         key = tokenizer_key(tokenizer_json)
@@ -57,21 +57,12 @@ class UnigramTokenizer:
         longest = int(np.diff(text.offsets).max(initial=0))
         scratch = self._scratch if longest <= _KEPT else self._make_scratch(longest)
         capacity = self._room(int(text.offsets[-1] - text.offsets[0])) + 3 * len(text.offsets)
-        # Pages that nothing is written to cost no memory.
-        pieces = Pieces(
-            np.empty(capacity, self._dtype),
-            np.empty(capacity, np.int32),
-            np.empty(capacity, np.uint8),
-        )
-        count = len(text.offsets) - 1
-        offsets, left_over = np.zeros(count + 1, np.int64), np.zeros(count, bool)
-        end = tokenize_documents(self._tables, scratch, text, pieces, offsets, left_over)
-        found = Pieces(*(array[:end] for array in pieces))
-        if not left_over.any():
-            return TokenizedDocuments(found, offsets, {})
-        if self._library is None:
-            self._library = LibraryTokenizer(self._tokenizer_json)
-        return complete(self._library, text, found, offsets, np.flatnonzero(left_over))
+        kernel = partial(tokenize_documents, self._tables, scratch)
+        return run_kernel(kernel, text, capacity, self._dtype, lambda: self._library)
+
+    @cached_property
+    def _library(self) -> LibraryTokenizer:
+        return LibraryTokenizer(self._tokenizer_json)
 
     def _make_scratch(self, longest: int) -> Scratch:
         return make_scratch(self._room(longest) + 8, self._cache)
