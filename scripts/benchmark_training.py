@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,12 +115,12 @@ def train_peer(name: str, work: Work) -> dict[str, float]:
     )
 
     from train.model.presets import preset_config
+    from train.model.vocabulary import shards_vocabulary
 
     manifest = read_manifest(work.data)
     tokenizer = AutoTokenizer.from_pretrained(work.data / "tokenizer")
-    config = preset_config(
-        work.model, manifest.tokenizer.vocab_size, manifest.tokenizer.pad_id, BLOCK
-    )
+    vocabulary = replace(shards_vocabulary(work.data, manifest), max_length=BLOCK)
+    config = preset_config(work.model, vocabulary)
     examples = peer_rows(work) if name == "trainer_line_by_line" else peer_blocks(work)
     per_device, accumulation = peer_batch(name, work, examples)
     best: dict[str, Any] = {}

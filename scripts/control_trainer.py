@@ -28,7 +28,7 @@ from transformers import (
 from preprocess.write.manifest import read_manifest
 from train.engine.precision import cpu_has_bf16
 from train.model.load import load_model
-from train.model.vocabulary_check import Vocabulary
+from train.model.vocabulary import shards_vocabulary
 
 
 def main() -> None:
@@ -44,10 +44,7 @@ def main() -> None:
     options = parser.parse_args()
     manifest = read_manifest(options.data)
     tokenizer = AutoTokenizer.from_pretrained(options.data / "tokenizer")
-    entry = manifest.tokenizer
-    vocabulary = Vocabulary(
-        options.data / "tokenizer", entry.vocab_size, entry.pad_id, manifest.max_length
-    )
+    vocabulary = shards_vocabulary(options.data, manifest)
     model = load_model(options.model, vocabulary, seed=options.seed)
     arguments = TrainingArguments(
         output_dir=str(options.output_dir),

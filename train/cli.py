@@ -35,7 +35,8 @@ from train.model.attention import gpu_capability
 from train.model.load import load_model
 from train.model.packed import prepare_packed, prepare_padded, why_padded
 from train.model.presets import check_name
-from train.model.vocabulary_check import Vocabulary, position_offset
+from train.model.vocabulary import shards_vocabulary
+from train.model.vocabulary_check import position_offset
 from train.report.progress import silence_libraries
 from train.run.average import average
 
@@ -193,13 +194,7 @@ def _load_for_shards(
     name: str, data: Path, dataset: ShardDataset, trust_remote_code: bool
 ) -> tuple[PreTrainedModel, bool]:
     """The model, and whether it takes packs."""
-    manifest = dataset.manifest
-    vocabulary = Vocabulary(
-        folder=data / "tokenizer",
-        size=manifest.tokenizer.vocab_size,
-        pad_id=manifest.tokenizer.pad_id,
-        max_length=manifest.max_length,
-    )
+    vocabulary = shards_vocabulary(data, dataset.manifest)
     model: Any = load_model(name, vocabulary, trust_remote_code=trust_remote_code)
     model.to(_device())
     where = model.device

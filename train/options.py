@@ -31,7 +31,7 @@ class ModelOptions:
     model: str = _option(
         "bert-small",
         "A hub id or folder to continue from, or a preset to begin from nothing: "
-        "bert-tiny, bert-mini, bert-small, bert-base, bert-large.",
+        "bert-tiny, -mini, -small, -base, -large, modernbert-tiny, -small, -base, -large.",
     )
     config_overrides: str = _option(
         "", "Changes to a preset's configuration: 'hidden_size=256,num_hidden_layers=4'."

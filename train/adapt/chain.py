@@ -21,6 +21,7 @@ from train.evaluate.splits import make_split
 from train.evaluate.task_file import read_task
 from train.model.flops import FlopCounter
 from train.model.presets import PRESETS, check_name, is_folder, preset_config
+from train.model.vocabulary import shards_vocabulary
 from train.model.vocabulary_check import is_path, readable_errors
 
 REPORT = "adapt.json"
@@ -134,7 +135,7 @@ def _schedule(options: AdaptOptions, domain: Path) -> Schedule:
     part = manifest.parts["train"]
     is_new = options.model in PRESETS and not is_folder(Path(options.model))
     if is_new:
-        config = preset_config(options.model, manifest.tokenizer.vocab_size, 0, options.max_length)
+        config = preset_config(options.model, shards_vocabulary(domain, manifest))
     else:
         with readable_errors(options.model):
             config = AutoConfig.from_pretrained(options.model)

@@ -11,6 +11,7 @@ from preprocess.encode.tokenizer import LoadedTokenizer, load_tokenizer
 from preprocess.errors import WholewordError
 from train.evaluate.floor import NAME as FLOOR
 from train.model.presets import PRESETS, check_name, is_folder, preset_config
+from train.model.vocabulary import tokenizer_vocabulary
 from train.model.vocabulary_check import is_path, position_offset, readable_errors
 
 RANDOM = "random:"
@@ -140,16 +141,15 @@ def fingerprint(source: ModelSource) -> str:
     return digest.hexdigest()
 
 
-def load_source(source: ModelSource) -> tuple[LoadedTokenizer, PretrainedConfig]:
-    """The tokenizer, and the configuration.
+def load_source(source: ModelSource, max_length: int) -> tuple[LoadedTokenizer, PretrainedConfig]:
+    """The tokenizer, and the configuration; a preset's has positions for `max_length` tokens.
 
     Raises:
         WholewordError: one of them cannot be read.
     """
     tokenizer = load_tokenizer(source.tokenizer)
     if source.path in PRESETS and source.is_random:
-        size, pad = tokenizer.vocab_size, tokenizer.special.pad_id
-        return tokenizer, preset_config(source.path, size, pad, 512)
+        return tokenizer, preset_config(source.path, tokenizer_vocabulary(tokenizer, max_length))
     with readable_errors(source.path):
         config = AutoConfig.from_pretrained(source.path, trust_remote_code=source.trust_remote_code)
     return tokenizer, config

@@ -23,9 +23,9 @@ from transformers import (
 from preprocess.errors import WholewordError
 from train.model.new_weights import NewWeights, mark_new_weights
 from train.model.presets import PRESETS, apply_overrides, is_folder, preset_config
+from train.model.vocabulary import Vocabulary
 from train.model.vocabulary_check import (
     REMEDY,
-    Vocabulary,
     cause_of,
     check_encoder_weights,
     check_positions,
@@ -72,7 +72,7 @@ def load_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if name in PRESETS:
-            config = preset_config(name, vocabulary.size, vocabulary.pad_id, vocabulary.max_length)
+            config = preset_config(name, vocabulary)
             apply_overrides(config, overrides, name)
             with _readable_overrides(name, overrides):
                 model = new_model(config, pairs, name)

@@ -2,25 +2,58 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from transformers import BertConfig, PretrainedConfig
+from transformers import BertConfig, ModernBertConfig, PretrainedConfig
 
 from preprocess.errors import WholewordError
+from train.model.vocabulary import Vocabulary
 
-# name: (layers, hidden size, attention heads); the feed-forward layer is 4 * hidden size.
-# Sizes and names are those of https://github.com/google-research/bert (Turc et al., 2019).
-PRESETS: dict[str, tuple[int, int, int]] = {
-    "bert-tiny": (2, 128, 2),
-    "bert-mini": (4, 256, 4),
-    "bert-small": (4, 512, 8),
-    "bert-base": (12, 768, 12),
-    "bert-large": (24, 1024, 16),
+
+class Shape(NamedTuple):
+    """The sizes of a preset; what else it has follows from the family that its name begins with."""
+
+    layers: int
+    hidden: int
+    heads: int
+    intermediate: int
+
+
+# BERT's sizes and names are those of https://github.com/google-research/bert (Turc et al., 2019).
+# ModernBERT's base and large are the published ones (Warner et al., 2024); small is the shape that
+# Ettin gives its encoder of 68 million parameters (Weller et al., 2025); tiny is ours, for CPUs.
+PRESETS: dict[str, Shape] = {
+    "bert-tiny": Shape(2, 128, 2, 512),
+    "bert-mini": Shape(4, 256, 4, 1024),
+    "bert-small": Shape(4, 512, 8, 2048),
+    "bert-base": Shape(12, 768, 12, 3072),
+    "bert-large": Shape(24, 1024, 16, 4096),
+    "modernbert-tiny": Shape(4, 128, 2, 192),
+    "modernbert-small": Shape(19, 512, 8, 768),
+    "modernbert-base": Shape(22, 768, 12, 1152),
+    "modernbert-large": Shape(28, 1024, 16, 2624),
 }
-
+_LEAST_POSITIONS = 512
+# Of answerdotai/ModernBERT-base and -large. No layer has a bias, except the decoder.
+_MODERNBERT: dict[str, Any] = {
+    "local_attention": 128,
+    "global_attn_every_n_layers": 3,
+    "rope_parameters": {
+        "full_attention": {"rope_type": "default", "rope_theta": 160_000.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
+    },
+    "attention_bias": False,
+    "mlp_bias": False,
+    "norm_bias": False,
+    "classifier_bias": False,
+    "decoder_bias": True,
+    "classifier_pooling": "mean",
+}
 
 _NOT_OVERRIDDEN = {
     "model_type": "a configuration's architecture cannot be changed; give --model a folder or a "
@@ -60,30 +93,35 @@ def is_folder(path: Path) -> bool:
         return False
 
 
-def preset_config(name: str, vocab_size: int, pad_id: int, max_length: int) -> BertConfig:
-    """The configuration of a preset for the vocabulary of the shards.
+def preset_config(name: str, vocabulary: Vocabulary) -> PretrainedConfig:
+    """The configuration of a preset, a key of `PRESETS`, for a vocabulary.
 
-    Args:
-        name: a key of `PRESETS`.
-        vocab_size: entries of the shards' tokenizer.
-        pad_id: its padding token.
-        max_length: tokens of the longest row, special tokens included; positions are
-            BERT's 512, or this where it is more.
+    Positions are BERT's 512, or those of the longest row where it is longer.
     """
-    layers, hidden, heads = PRESETS[name]
-    return BertConfig(
-        vocab_size=vocab_size,
-        pad_token_id=pad_id,
-        max_position_embeddings=max(512, max_length),
-        num_hidden_layers=layers,
-        hidden_size=hidden,
-        num_attention_heads=heads,
-        intermediate_size=4 * hidden,
-    )
+    shape = PRESETS[name]
+    sizes: dict[str, Any] = {
+        "vocab_size": vocabulary.size,
+        "pad_token_id": vocabulary.pad_id,
+        "max_position_embeddings": max(_LEAST_POSITIONS, vocabulary.max_length),
+        "num_hidden_layers": shape.layers,
+        "hidden_size": shape.hidden,
+        "num_attention_heads": shape.heads,
+        "intermediate_size": shape.intermediate,
+    }
+    return _modernbert(sizes, vocabulary) if name.startswith("modernbert") else BertConfig(**sizes)
+
+
+def _modernbert(sizes: dict[str, Any], vocabulary: Vocabulary) -> ModernBertConfig:
+    """A ModernBERT; as of the published ones, bos is cls and eos is sep."""
+    first, last = vocabulary.first_id, vocabulary.last_id
+    ends: dict[str, Any] = {"cls_token_id": first, "bos_token_id": first, "sep_token_id": last}
+    return ModernBertConfig(**sizes, **copy.deepcopy(_MODERNBERT), **ends, eos_token_id=last)
 
 
 def apply_overrides(config: PretrainedConfig, overrides: Mapping[str, object], name: str) -> None:
     """Replace values of a configuration in place.
+
+    Which layers have a sliding window follows their number, and how often one has none.
 
     Raises:
         WholewordError: the configuration has no such key, or a value of another type.
@@ -114,6 +152,22 @@ def apply_overrides(config: PretrainedConfig, overrides: Mapping[str, object], n
                 f"--config-overrides {key}={value}: {config.model_type} models cannot have that; "
                 f"its value now is {old}"
             ) from error
+    if overrides.keys() & _DECIDE_LAYERS and getattr(config, "layer_types", None):
+        _choose_windows(config)
+
+
+_DECIDE_LAYERS = {"num_hidden_layers", "global_attn_every_n_layers"}
+
+
+def _choose_windows(config: PretrainedConfig) -> None:
+    """Give each layer its kind of attention, as ModernBERT's configuration does when it is made."""
+    every = getattr(config, "global_attn_every_n_layers", None)
+    config.layer_types = (
+        ["sliding_attention" if i % every else "full_attention"
+         for i in range(config.num_hidden_layers)]
+        if every
+        else config.layer_types[: config.num_hidden_layers]
+    )  # fmt: skip
 
 
 def _convert(value: object, old: object, key: str, name: str) -> object:

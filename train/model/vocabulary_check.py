@@ -4,33 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
 from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel
 
 from preprocess.errors import WholewordError
 from train.model.presets import PRESETS
+from train.model.vocabulary import Vocabulary
 
 REMEDY = (
     f"give a preset ({', '.join(PRESETS)}), a folder with config.json and model.safetensors, "
     "or the id of a model on the hub"
 )
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """What a model must agree on with the shards."""
-
-    folder: Path
-    """The shards' tokenizer, loadable by `AutoTokenizer`."""
-    size: int
-    """Its entries, added tokens included."""
-    pad_id: int
-    """Its padding token."""
-    max_length: int
-    """Tokens of the longest possible row, special tokens included."""
 
 
 def is_path(name: str) -> bool:

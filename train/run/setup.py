@@ -33,7 +33,8 @@ from train.model.load import load_model, new_model
 from train.model.new_weights import keep_old_rows, mark_new_weights, new_weights
 from train.model.packed import attention_dropout, prepare_packed, prepare_padded, why_padded
 from train.model.presets import check_name
-from train.model.vocabulary_check import Vocabulary, position_offset
+from train.model.vocabulary import shards_vocabulary
+from train.model.vocabulary_check import position_offset
 from train.options import VALIDATION, Options, parse_overrides
 from train.report.log import MetricsLog
 from train.report.meters import TrainingMeter
@@ -237,15 +238,9 @@ def make_model(
     capability = min(ranks.gather(gpu_capability(ranks.device)))
 
     def load() -> tuple[PreTrainedModel, str | None]:
-        vocabulary = Vocabulary(
-            folder=options.data.folders[0] / "tokenizer",
-            size=manifest.tokenizer.vocab_size,
-            pad_id=manifest.tokenizer.pad_id,
-            max_length=manifest.max_length,
-        )
         model = load_model(
             options.model.model,
-            vocabulary,
+            shards_vocabulary(options.data.folders[0], manifest),
             overrides=parse_overrides(options.model.config_overrides),
             seed=options.optimization.seed,
             pairs=pairs,
