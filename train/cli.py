@@ -1,6 +1,7 @@
 """The commands of `python -m train`."""
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -108,6 +109,9 @@ def predict_command(
         str, typer.Option(help="auto, jieba, whitespace, none, or package.module:function.")
     ] = "auto",
     mlm_probability: Share = 0.15,
+    words: Annotated[
+        str, typer.Option(help="Mask these, commas between, wherever they stand; else at random.")
+    ] = "",
     seed: Seed = 42,
     trust_remote_code: Trust = False,
     as_json: Json = False,
@@ -119,7 +123,10 @@ def predict_command(
     tokenizer = load_tokenizer(model)
     loaded = _load_for_text(model, trust_remote_code)
     encoder = prediction.encoder_for(tokenizer, segmenter, lines)
-    found = list(prediction.predict(loaded, tokenizer, encoder, lines, mlm_probability, seed))
+    named = tuple(filter(None, re.split("[,，、]", words)))
+    found = list(
+        prediction.predict(loaded, tokenizer, encoder, lines, mlm_probability, seed, named)
+    )
     prediction.write_csv(output, found)
     summary = prediction.summarize(found)
     if as_json:

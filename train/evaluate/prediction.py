@@ -4,6 +4,7 @@ Every line has whole words masked, and the model's likeliest token put in the pl
 """
 
 import csv
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,12 +88,14 @@ def predict(
     lines: list[str],
     probability: float,
     seed: int,
+    words: tuple[str, ...] = (),
 ) -> Iterator[Prediction]:
     """Mask and fill every line.
 
     Each word is masked with `probability`, and one word at least; every token of it becomes the
-    mask. Which words depends on the seed and the line's number alone. A line that is longer than
-    the model's positions goes through it in parts.
+    mask. Which words depends on the seed and the line's number alone. Where `words` are given,
+    these are masked instead, wherever they stand. A line that is longer than the model's positions
+    goes through it in parts.
 
     Args:
         model: prepared by `prepare_padded`.
@@ -101,7 +104,12 @@ def predict(
         lines: the text.
         probability: expected share of masked tokens.
         seed: decides which words.
+        words: what to mask.
+
+    Raises:
+        WholewordError: none of the words stands in a line.
     """
+    found_any = not words
     renderer = _Renderer(tokenizer)
     for first in range(0, len(lines), _LINES):
         part = lines[first : first + _LINES]
@@ -112,9 +120,17 @@ def predict(
             _choose(encoded.word_starts[a:b], probability, [seed, first + number])
             for number, (a, b) in enumerate(spans)
         ]
+        if words:
+            chosen = [
+                _choose_named(*renderer.locate(line, truth), words)
+                for line, truth in zip(part, ids, strict=True)
+            ]
+            found_any = found_any or any(places.any() for places in chosen)
         filled = _fill(model, tokenizer.special, ids, chosen)
         for line, truth, places, found in zip(part, ids, chosen, filled, strict=True):
             yield renderer.render(line, truth, places, found)
+    if not found_any:
+        raise WholewordError(f"--words {','.join(words)}: none of these stands in a line")
 
 
 def summarize(predictions: list[Prediction]) -> Summary:
@@ -146,6 +162,15 @@ def _choose(word_starts: np.ndarray, probability: float, seed: list[int]) -> np.
     word = np.cumsum(word_starts) - 1
     draws = np.random.default_rng(seed).random(word[-1] + 1)
     return (draws < max(probability, draws.min() + 1e-12))[word]
+
+
+def _choose_named(text: str, spans: list[tuple[int, int]], words: tuple[str, ...]) -> np.ndarray:
+    """Bool `[tokens]`: the tokens that lie in one of the words, wherever it stands in the text."""
+    pattern = re.compile("|".join(re.escape(word) for word in sorted(words, key=len)[::-1]))
+    named = [match.span() for match in pattern.finditer(text)]
+    return np.array(
+        [any(a <= start < stop <= b for a, b in named) for start, stop in spans], dtype=bool
+    )
 
 
 def _fill(
@@ -197,10 +222,7 @@ class _Renderer:
     ) -> Prediction:
         predicted = ids.copy()
         predicted[places] = found
-        encoding = self._backend.encode(line, add_special_tokens=False)
-        text, spans = line, encoding.offsets
-        if encoding.ids != ids.tolist():  # the segmenter has taken marks out of the text
-            text, spans = self._plain(ids)
+        text, spans = self.locate(line, ids)
         mask = str(self._source.mask_token)
         masked = {int(i): mask for i in places.nonzero()[0]}
         wrong = {int(i): self._text(int(predicted[i])) for i in (predicted != ids).nonzero()[0]}
@@ -211,6 +233,13 @@ class _Renderer:
             tokens=len(masked),
             correct=len(masked) - len(wrong),
         )
+
+    def locate(self, line: str, ids: np.ndarray) -> tuple[str, list[tuple[int, int]]]:
+        """The text that a line's tokens lie in, and where each lies in it."""
+        encoding = self._backend.encode(line, add_special_tokens=False)
+        if encoding.ids == ids.tolist():
+            return line, encoding.offsets
+        return self._plain(ids)  # the segmenter has taken marks out of the text
 
     def _text(self, token: int) -> str:
         return str(self._source.decode([token])).strip().removeprefix("##")

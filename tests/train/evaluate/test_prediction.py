@@ -9,6 +9,7 @@ from preprocess.errors import WholewordError
 from train.evaluate.prediction import (
     Prediction,
     _choose,
+    _choose_named,
     _splice,
     read_lines,
     summarize,
@@ -33,6 +34,16 @@ def test_whole_words_are_chosen_and_one_at_least(starts, probability, seed):
     for number in np.unique(word):
         assert len(set(chosen[word == number].tolist())) == 1
     assert np.array_equal(chosen, _choose(np.array(starts), probability, [1, seed]))
+
+
+def test_named_words_are_chosen_wherever_they_stand():
+    # "曹操" is two tokens here and once a part of a longer word that is named too.
+    spans = [(0, 1), (1, 2), (2, 3), (3, 5), (5, 6), (6, 7), (7, 7)]
+    chosen = _choose_named("曹操见孙权曹操", spans, ("曹操", "孙权"))
+    assert chosen.tolist() == [True, True, False, True, True, True, False]
+    assert not _choose_named("曹操", [(0, 2)], ("曹",)).any()  # a token is masked whole or not
+    assert not _choose_named("a.c abc", [(0, 3), (4, 7)], ("b",)).any()
+    assert _choose_named("a.c abc", [(0, 3), (4, 7)], ("a.c",)).tolist() == [True, False]
 
 
 def test_lines_are_read_and_bad_files_named(tmp_path):
