@@ -23,8 +23,7 @@ def input_lines(files: list[InputFile], left_out: dict[str, str]) -> list[str]:
         for path, reason in sorted(left_out.items()):
             reasons.setdefault(reason, []).append(path)
         parts = [f"{_names(paths)} ({reason})" for reason, paths in reasons.items()]
-        hint = "to read one, name it with --input, and give it a known suffix"
-        lines.append(f"left out: {'; '.join(parts)}; {hint}")
+        lines.append(f"left out: {'; '.join(parts)}; to read one, name it with --input")
     encodings: dict[str, list[str]] = {}
     for file in files:
         if file.encoding != UTF8:

@@ -2,6 +2,8 @@
 
 import hashlib
 import importlib.metadata
+import itertools
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,7 +165,13 @@ def _find_files(options: BuildOptions) -> tuple[list[InputFile], dict[str, str]]
         listing = list_files(patterns)
         files += describe_files(list(listing.paths), part, options.encoding)
         left_out |= listing.left_out
-    return files, left_out
+    return files, _unread(left_out, [*itertools.chain(*named.values()), *(f.path for f in files)])
+
+
+def _unread(left_out: dict[str, str], named: list[str]) -> dict[str, str]:
+    """What is left out less what is read for another part (paths of folders and files)."""
+    read = set(map(os.path.normpath, named))
+    return {path: why for path, why in left_out.items() if os.path.normpath(path) not in read}
 
 
 def identity(plan: BuildPlan) -> dict[str, Any]:
