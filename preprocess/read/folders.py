@@ -23,6 +23,7 @@ MARKERS = {"_success", "_metadata", "_common_metadata", "_temporary", "_delta_lo
 }
 """Names, in lower case, that programs leave behind; Spark's and macOS's above all."""
 OTHER_SPLIT = "not the train split: name one with --validation-input or --test-input"
+OWN_FILE = "the datasets library's own file"
 NO_SUFFIX = "without a suffix: text is called .txt"
 _SPLIT_FILE = re.compile(r"(\w+(?:\.\w+)*)-\d{5}-of-\d{5}(?:-\w+)?\.\w+")
 """A piece of a split, as the hub and the datasets library name it; the group is the split."""
@@ -113,7 +114,7 @@ def _walk(folder: str, left_out: dict[str, str]) -> Iterator[str]:
 
     for base, folders, names in os.walk(folder, followlinks=True, onerror=fail):
         go_on = []
-        others = _other_splits(base, names)
+        others = _other_splits(base, names) | _not_saved(base, names)
         for name in sorted(folders):
             path = os.path.join(base, name)  # noqa: PTH118
             why = _foreign(name) or others.get(name) or _shards(path)
@@ -173,11 +174,23 @@ def _splits_of_a_dict(base: str, names: list[str]) -> list[str]:
     return [name for name in splits if isinstance(name, str)]
 
 
+def _not_saved(base: str, names: list[str]) -> dict[str, str]:
+    """Tables that are no pieces of the dataset that `save_to_disk` wrote here last."""
+    if "state.json" not in names:
+        return {}
+    try:
+        state = json.loads((Path(base) / "state.json").read_bytes())
+        pieces = {piece["filename"] for piece in state["_data_files"]}
+    except (ValueError, KeyError, TypeError, OSError):
+        return {}
+    return {name: OWN_FILE for name in names if name.endswith(".arrow") and name not in pieces}
+
+
 def _why_not(path: str, beside: dict[str, None]) -> str | None:
     """Why a file is not read, None if it is; `beside` are the names in its folder."""
     name = os.path.basename(path)  # noqa: PTH119
-    if name in DATASET_FILES or (name.startswith("cache-") and "state.json" in beside):
-        return "the datasets library's own file"
+    if name in DATASET_FILES:
+        return OWN_FILE
     if name in TOKENIZER_FILES and (
         "tokenizer.json" in beside or "tokenizer_config.json" in beside
     ):

@@ -44,6 +44,8 @@ class BuildPlan:
     files: list[InputFile]
     left_out: dict[str, str]
     """Files of the named folders that are not read, and why."""
+    known: list[str]
+    """Files that the dataset was made from already, where it is added to."""
     tasks: list[Task]
     parts: tuple[Part, ...]
     encoder: str
@@ -91,6 +93,9 @@ def plan_build(options: BuildOptions) -> BuildPlan:
         load_datasketch()
     files, left_out = _find_files(options)
     base = open_base(Path(options.output)) if options.append else None
+    known: list[str] = []
+    if base:
+        files, known = base.new_files(files, options.dedup == "documents")
     tokenizer = load_tokenizer_once(options.tokenizer)
     room = options.max_length - tokenizer.special.overhead(options.pairs)
     if room < 2:
@@ -118,6 +123,7 @@ def plan_build(options: BuildOptions) -> BuildPlan:
         segmenter_reason=why,
         files=files,
         left_out=left_out,
+        known=known,
         tasks=tasks,
         parts=parts,
         encoder=encoder,

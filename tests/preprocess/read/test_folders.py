@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from preprocess.errors import WholewordError
-from preprocess.read.folders import OTHER_SPLIT, list_files
+from preprocess.read.folders import OTHER_SPLIT, OWN_FILE, list_files
 from preprocess.read.input_files import find_inputs
 from preprocess.read.input_report import input_lines
 from preprocess.run.plan import plan_build
@@ -66,7 +66,7 @@ def test_both_are_said_in_a_line(tmp_path: Path) -> None:
     make(tmp_path, "a.txt", "b.txt", "c.jsonl", ".h.txt", "n.md", "m.md", "o.md", "p.md")
     (tmp_path / "z.txt").write_text("患者主诉腹痛三天。\n" * 20, encoding="gb18030")
     files = find_inputs((str(tmp_path),), "train")
-    lines = input_lines(files, list_files((str(tmp_path),)).left_out)
+    lines = input_lines(files, list_files((str(tmp_path),)).left_out, [])
     assert len(lines) == 3
     assert lines[0] == "input: 0.0 MB in 4 files (3 text, 1 jsonl)"
     names = ", ".join(f"{tmp_path}/{name}.md" for name in "mno")
@@ -78,7 +78,7 @@ def test_a_name_that_is_no_utf8_is_said_as_well_as_can_be(tmp_path: Path) -> Non
     make(tmp_path, "a.txt")
     Path(os.fsdecode(bytes(tmp_path) + b"/\xff.md")).touch()
     listing = list_files((str(tmp_path),))
-    _, line = input_lines(find_inputs((str(tmp_path),), "train"), listing.left_out)
+    _, line = input_lines(find_inputs((str(tmp_path),), "train"), listing.left_out, [])
     assert line.startswith(f"left out: {tmp_path}/?.md (of an unknown format)")
 
 
@@ -92,12 +92,13 @@ def test_links_to_the_same_folder_are_entered_once(tmp_path: Path) -> None:
 
 
 def test_of_a_dataset_dict_the_train_split_is_read(tmp_path: Path) -> None:
-    make(tmp_path, "train/data.arrow", "train/state.json", "train/cache-1.arrow", "test/data.arrow")
+    make(tmp_path, "train/data.arrow", "train/cache-1.arrow", "train/old.arrow", "test/data.arrow")
+    (tmp_path / "train" / "state.json").write_text('{"_data_files": [{"filename": "data.arrow"}]}')
     (tmp_path / "dataset_dict.json").write_text(json.dumps({"splits": ["train", "test"]}))
     found, left_out = listed(tmp_path)
     assert found == ["train/data.arrow"]
     assert left_out["test"] == OTHER_SPLIT
-    assert left_out["train/cache-1.arrow"] == "the datasets library's own file"
+    assert left_out["train/cache-1.arrow"] == left_out["train/old.arrow"] == OWN_FILE
     assert listed(tmp_path / "test")[0] == ["data.arrow"]
     (tmp_path / "dataset_dict.json").write_text(json.dumps({"splits": ["test", "more"]}))
     assert listed(tmp_path)[0] == ["test/data.arrow", "train/data.arrow"]

@@ -107,6 +107,20 @@ def test_signs_of_copies_do_not_depend_on_where_tasks_are_cut(tmp_path: Path) ->
     assert len(left_out) == 2
 
 
+def test_a_file_is_judged_as_a_whole_wherever_it_is_cut(tmp_path: Path) -> None:
+    lines = b"".join(b"a line of text, number %d\n" % number for number in range(300))
+    for more in (0, 3):
+        for size in (1 << 10, 1 << 20):
+            folder = tmp_path / f"{more}-{size}"
+            folder.mkdir()
+            (folder / "in.txt").write_bytes(b"\xff\n" + lines + b"\xff\n" + b"\xff\n" * more)
+            manifest = support.build(
+                folder / "out", folder / "in.txt", split_size=size, encoding="utf-8"
+            )
+            assert manifest.counts["bytes_replaced"] == 2 + more
+            assert (signs.CONTRADICTING in seen(manifest)) == (more > 0)
+
+
 def test_dictionaries(tmp_path: Path) -> None:
     (tmp_path / "good.txt").write_text("\ufeff曹操 9 nr\n关公\n", encoding="utf-8")
     (tmp_path / "odd.txt").write_text("New York\n、顿号 3\n", encoding="utf-8")
