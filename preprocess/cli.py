@@ -340,7 +340,7 @@ def _announce(plan: BuildPlan) -> None:
     segmenter = plan.segmenter.function or plan.segmenter.kind
     chosen = f" ({plan.segmenter_reason})" if plan.segmenter_reason else ""
     workers = min(plan.options.workers, len(plan.tasks))
-    for line in input_lines(plan.files, plan.left_out):
+    for line in input_lines(plan.files, plan.left_out, plan.known):
         console.print(line, markup=False)
     console.print(
         f"tasks: {len(plan.tasks)}; "

@@ -3,6 +3,8 @@
 The rule (k minimum values): Bar-Yossef et al., Counting Distinct Elements in a Data Stream, 2002.
 """
 
+from bisect import bisect_left
+
 import numpy as np
 
 SMALLEST = 512
@@ -27,8 +29,9 @@ class DistinctTexts:
         if len(hashes):
             self._hashes = np.unique(np.concatenate([self._hashes, hashes]))[:SMALLEST]
 
-    def count(self) -> int:
-        """How many distinct texts there were, about."""
-        if len(self._hashes) < SMALLEST:
-            return len(self._hashes)
-        return round((SMALLEST - 1) / (float(self._hashes[-1]) / 2**64))
+    def count(self, below: int = 1 << 64) -> int:
+        """How many distinct texts, about, have a hash below a number; all, if none is given."""
+        smallest = self.smallest
+        if len(smallest) < SMALLEST or below <= smallest[-1]:
+            return bisect_left(smallest, below)
+        return round((SMALLEST - 1) / smallest[-1] * below)

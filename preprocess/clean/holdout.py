@@ -12,6 +12,11 @@ a line that stands 9,000 times in a corpus was once four fifths of a validation 
 LEFT_OUT = "validation_copies_left_out"
 
 
+def held_below(fraction: float) -> int:
+    """The XXH3-64 below which a text is held out, if that share of all texts is to be."""
+    return int(fraction * 2**64)
+
+
 class Holdout:
     """Decides for the documents of one task, in order."""
 
@@ -25,7 +30,7 @@ class Holdout:
         """
         self.copies = Counter(copies)
         """By hash, copies of each text that is held out."""
-        self._limit = np.uint64(int(fraction * 2**64))
+        self._limit = np.uint64(held_below(fraction))
 
     def __call__(self, kept: Kept, hashes: np.ndarray) -> tuple[Kept, np.ndarray]:
         """Documents less the copies that are too many, and which are held out: bool `[documents]`.

@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,6 +22,11 @@ MARKERS = {"_success", "_metadata", "_common_metadata", "_temporary", "_delta_lo
     *("__pycache__", "thumbs.db", "desktop.ini")
 }
 """Names, in lower case, that programs leave behind; Spark's and macOS's above all."""
+OTHER_SPLIT = "not the train split: name one with --validation-input or --test-input"
+OWN_FILE = "the datasets library's own file"
+NO_SUFFIX = "without a suffix: text is called .txt"
+_SPLIT_FILE = re.compile(r"(\w+(?:\.\w+)*)-\d{5}-of-\d{5}(?:-\w+)?\.\w+")
+"""A piece of a split, as the hub and the datasets library name it; the group is the split."""
 
 
 @dataclass
@@ -108,9 +114,10 @@ def _walk(folder: str, left_out: dict[str, str]) -> Iterator[str]:
 
     for base, folders, names in os.walk(folder, followlinks=True, onerror=fail):
         go_on = []
+        others = _other_splits(base, names) | _not_saved(base, names)
         for name in sorted(folders):
             path = os.path.join(base, name)  # noqa: PTH118
-            why = _foreign(name) or _other_split(base, name) or _shards(path)
+            why = _foreign(name) or others.get(name) or _shards(path)
             if not why and _identity(path) in entered:
                 why = "a link to a folder that is read already"
             if why:
@@ -122,7 +129,7 @@ def _walk(folder: str, left_out: dict[str, str]) -> Iterator[str]:
         beside = dict.fromkeys(names)
         for name in names:
             path = os.path.join(base, name)  # noqa: PTH118
-            if why := _foreign(name) or _why_not(path, beside):
+            if why := _foreign(name) or others.get(name) or _why_not(path, beside):
                 left_out[path] = why
             else:
                 yield path
@@ -144,23 +151,46 @@ def _shards(path: str) -> str | None:
     return "shards of a build" if (Path(path) / ".build").is_dir() else None
 
 
-def _other_split(base: str, name: str) -> str | None:
-    """Why a split of a `DatasetDict` is left out: where there is `train`, the rest is for tests."""
-    path = Path(base) / "dataset_dict.json"
-    if name == "train" or not path.is_file():
-        return None
+def _other_splits(base: str, names: list[str]) -> dict[str, str]:
+    """What of a folder belongs to other splits, where there is `train`: they are for tests.
+
+    They are folders of a `DatasetDict`, or files that are named as the hub's are.
+    """
+    splits = {name: name for name in _splits_of_a_dict(base, names)}
+    splits |= {name: match[1] for name in names if (match := _SPLIT_FILE.fullmatch(name))}
+    if "train" not in splits.values():
+        return {}
+    return {name: OTHER_SPLIT for name, split in splits.items() if split != "train"}
+
+
+def _splits_of_a_dict(base: str, names: list[str]) -> list[str]:
+    """The splits of a `DatasetDict`, each a folder."""
+    if "dataset_dict.json" not in names:
+        return []
     try:
-        splits = json.loads(path.read_bytes())["splits"]
+        splits = json.loads((Path(base) / "dataset_dict.json").read_bytes())["splits"]
     except (ValueError, KeyError, TypeError, OSError):
-        return None
-    return "not the train split" if "train" in splits and name in splits else None
+        return []
+    return [name for name in splits if isinstance(name, str)]
+
+
+def _not_saved(base: str, names: list[str]) -> dict[str, str]:
+    """Tables that are no pieces of the dataset that `save_to_disk` wrote here last."""
+    if "state.json" not in names:
+        return {}
+    try:
+        state = json.loads((Path(base) / "state.json").read_bytes())
+        pieces = {piece["filename"] for piece in state["_data_files"]}
+    except (ValueError, KeyError, TypeError, OSError):
+        return {}
+    return {name: OWN_FILE for name in names if name.endswith(".arrow") and name not in pieces}
 
 
 def _why_not(path: str, beside: dict[str, None]) -> str | None:
     """Why a file is not read, None if it is; `beside` are the names in its folder."""
     name = os.path.basename(path)  # noqa: PTH119
-    if name in DATASET_FILES or (name.startswith("cache-") and "state.json" in beside):
-        return "the datasets library's own file"
+    if name in DATASET_FILES:
+        return OWN_FILE
     if name in TOKENIZER_FILES and (
         "tokenizer.json" in beside or "tokenizer_config.json" in beside
     ):
@@ -172,5 +202,5 @@ def _why_not(path: str, beside: dict[str, None]) -> str | None:
     if not stat.S_ISREG(status.st_mode):
         return "a pipe or device"
     if form_of(name) is None:
-        return "of an unknown format" if os.path.splitext(name)[1] else "without a suffix"  # noqa: PTH122
+        return "of an unknown format" if os.path.splitext(name)[1] else NO_SUFFIX  # noqa: PTH122
     return None if status.st_size else "empty"

@@ -12,19 +12,26 @@ _UNCUTTABLE = {"csv": "a CSV file", "tsv": "a TSV file", "json": "a JSON array"}
 }
 
 
-def input_lines(files: list[InputFile], left_out: dict[str, str]) -> list[str]:
-    """What is read and what is not, a line each, and a line for each encoding besides UTF-8."""
+def input_lines(files: list[InputFile], left_out: dict[str, str], known: list[str]) -> list[str]:
+    """What is read and what is not, a line each, and a line for each encoding besides UTF-8.
+
+    Args:
+        files: what is read.
+        left_out: what folders hold besides, and why it is not read.
+        known: what a dataset that is added to was made from already.
+    """
     size = sum(file.bytes for file in files)
     forms = Counter(file.form for file in files)
     counts = ", ".join(f"{count:,} {form}" for form, count in forms.most_common())
     lines = [f"input: {size / 1e6:,.1f} MB in {_files(len(files))} ({counts})"]
+    if known:
+        lines.append(f"in the dataset already: {_names(known)}")
     if left_out:
         reasons: dict[str, list[str]] = {}
         for path, reason in sorted(left_out.items()):
             reasons.setdefault(reason, []).append(path)
         parts = [f"{_names(paths)} ({reason})" for reason, paths in reasons.items()]
-        hint = "to read one, name it with --input, and give it a known suffix"
-        lines.append(f"left out: {'; '.join(parts)}; {hint}")
+        lines.append(f"left out: {'; '.join(parts)}; to read one, name it with --input")
     encodings: dict[str, list[str]] = {}
     for file in files:
         if file.encoding != UTF8:

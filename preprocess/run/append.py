@@ -16,7 +16,7 @@ from preprocess.files import write_json
 from preprocess.format import Part
 from preprocess.read.cutting import plan_tasks
 from preprocess.read.sources import InputFile, Task
-from preprocess.run.differences import differences
+from preprocess.run.differences import all_inputs, differences
 from preprocess.run.state import STATE, read_plan
 from preprocess.write.manifest import Manifest, read_manifest
 from preprocess.write.shards import seal, unseal
@@ -57,6 +57,8 @@ class Tail(BaseModel):
             separator: what ends a document.
             first: the number of the first task, and shard.
         """
+        if not files:
+            return []
         used = self.bytes if files[0].part == self.part else self.split_size
         tasks = plan_tasks(files, separator, self.split_size, used)
         opening = tasks[0].splits[0]
@@ -84,6 +86,32 @@ class Base:
     def shards(self) -> int:
         """How many every part has."""
         return max(len(part.shards) for part in self.manifest.parts.values())
+
+    def new_files(self, files: list[InputFile], dedup: bool) -> tuple[list[InputFile], list[str]]:
+        """Files that the dataset was not made from, and the paths of those that it was.
+
+        Args:
+            files: of which some may have been read before, as those of a folder that grows.
+            dedup: whether copies are left out; then a file that has changed may be read again.
+
+        Raises:
+            WholewordError: a file has changed, and what it held would be there twice.
+        """
+        read = {(file["path"], file["part"]): file for file in all_inputs(self.plan)}
+        new, known = [], []
+        for file in files:
+            before = read.get((file.path, file.part))
+            if before == vars(file):
+                known.append(file.path)
+                continue
+            if before and not dedup:
+                raise WholewordError(
+                    f"--append: {file.path} has changed since the dataset was made from it, and "
+                    "what it held would be there twice; put the new text into a file of its own, "
+                    "or build all of the text again with --overwrite"
+                )
+            new.append(file)
+        return new, known
 
 
 def open_base(output: Path) -> Base:
@@ -124,9 +152,9 @@ def appended_identity(base: Base, fresh: dict[str, Any]) -> dict[str, Any]:
             f"--append: the dataset is of another build ({'; '.join(changed)}); give its options "
             "again, with the new --input"
         )
-    additions = base.plan.get("appended", [])
-    if any(step["inputs"] == fresh["inputs"] for step in (base.plan, *additions)):
+    if not fresh["inputs"]:
         return base.plan
+    additions = base.plan.get("appended", [])
     addition = {"inputs": fresh["inputs"], "split sizes": fresh["split sizes"]}
     return {**base.plan, "appended": [*additions, addition]}
 

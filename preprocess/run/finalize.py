@@ -149,6 +149,7 @@ def _manifest(plan: BuildPlan, parts: dict[Part, PartEntry], reports: list[TaskR
         shards=len(reports),
         index_xxh3_128=parts["train"].index_xxh3_128,
     )
+    distinct = _distinct(plan, reports)
     manifest = Manifest(
         format=1,
         tokenizer=TokenizerEntry(
@@ -165,12 +166,12 @@ def _manifest(plan: BuildPlan, parts: dict[Part, PartEntry], reports: list[TaskR
         inputs=(*(base.inputs if base else ()), *inputs),
         counts=dict(sorted(counts.items())),
         dropped=tuple(DroppedSample(**asdict(sample)) for sample in samples),
-        distinct_texts=_distinct(plan, reports).count(),
+        distinct_texts=distinct.count(),
         unknown_characters=dict(commonest),
         generations=(*generations, added),
         parts=parts,
     )
-    signs = warning_signs(plan, manifest, reports)
+    signs = warning_signs(plan, manifest, distinct, reports)
     return manifest.model_copy(update={"warnings": tuple(signs)})
 
 

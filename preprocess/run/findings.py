@@ -57,12 +57,15 @@ class Findings:
 
     def report(self) -> dict[str, Any]:
         """Fields of `TaskReport`."""
+        ends = [*self._files][:1] + [*self._files][-1:]
         return {
             "counts": dict(+self._counts),
             "documents": self._read,
             "samples": list(self._samples),
             "distinct": self._distinct.smallest,
             "unknown_characters": self._unknown.commonest,
-            "contradicting": {path: counted for path, counted in self._files.items() if counted[1]},
+            "contradicting": {
+                path: counted for path, counted in self._files.items() if counted[1] or path in ends
+            },
             "has_dictionary_words": self._dictionary.occur,
         }

@@ -2,6 +2,8 @@
 
 import hashlib
 import importlib.metadata
+import itertools
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,8 @@ class BuildPlan:
     files: list[InputFile]
     left_out: dict[str, str]
     """Files of the named folders that are not read, and why."""
+    known: list[str]
+    """Files that the dataset was made from already, where it is added to."""
     tasks: list[Task]
     parts: tuple[Part, ...]
     encoder: str
@@ -89,6 +93,9 @@ def plan_build(options: BuildOptions) -> BuildPlan:
         load_datasketch()
     files, left_out = _find_files(options)
     base = open_base(Path(options.output)) if options.append else None
+    known: list[str] = []
+    if base:
+        files, known = base.new_files(files, options.dedup == "documents")
     tokenizer = load_tokenizer_once(options.tokenizer)
     room = options.max_length - tokenizer.special.overhead(options.pairs)
     if room < 2:
@@ -116,6 +123,7 @@ def plan_build(options: BuildOptions) -> BuildPlan:
         segmenter_reason=why,
         files=files,
         left_out=left_out,
+        known=known,
         tasks=tasks,
         parts=parts,
         encoder=encoder,
@@ -163,7 +171,13 @@ def _find_files(options: BuildOptions) -> tuple[list[InputFile], dict[str, str]]
         listing = list_files(patterns)
         files += describe_files(list(listing.paths), part, options.encoding)
         left_out |= listing.left_out
-    return files, left_out
+    return files, _unread(left_out, [*itertools.chain(*named.values()), *(f.path for f in files)])
+
+
+def _unread(left_out: dict[str, str], named: list[str]) -> dict[str, str]:
+    """What is left out less what is read for another part (paths of folders and files)."""
+    read = set(map(os.path.normpath, named))
+    return {path: why for path, why in left_out.items() if os.path.normpath(path) not in read}
 
 
 def identity(plan: BuildPlan) -> dict[str, Any]:

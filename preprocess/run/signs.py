@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from preprocess.clean.holdout import LEFT_OUT, MOST_COPIES
+from preprocess.clean.distinct import DistinctTexts
+from preprocess.clean.holdout import LEFT_OUT, MOST_COPIES, held_below
 from preprocess.encode.dictionary import never_match, read_words
 from preprocess.read.input_report import encoding_warning
 from preprocess.run.plan import BuildPlan
@@ -34,16 +35,23 @@ _OF_THE_WHOLE = (UNKNOWN, REPEATED, VALIDATION)
 
 
 def warning_signs(
-    plan: BuildPlan, manifest: Manifest, reports: list[TaskReport]
+    plan: BuildPlan, manifest: Manifest, distinct: DistinctTexts, reports: list[TaskReport]
 ) -> list[WarningSign]:
-    """What is wrong, and those of a dataset that is added to."""
+    """What is wrong, and those of a dataset that is added to.
+
+    Args:
+        plan: of the build.
+        manifest: of the whole dataset.
+        distinct: all of its texts.
+        reports: of the tasks of this build.
+    """
     before = plan.base.manifest.warnings if plan.base else ()
     signs = [sign for sign in before if sign.sign not in _OF_THE_WHOLE]
     found = (
         *_unknown(manifest),
         *_sample_tokenizer(plan),
         *_repeated(manifest),
-        *_validation(manifest),
+        *_validation(manifest, distinct),
         *_contradicting(plan, reports),
         *_dictionaries(plan, reports),
     )
@@ -78,7 +86,7 @@ def _sample_tokenizer(plan: BuildPlan) -> Found:
 
 
 def _repeated(manifest: Manifest) -> Found:
-    documents = sum(part.documents for part in manifest.parts.values())
+    documents = _all_documents(manifest)
     share = repeated_share(manifest)
     if share > MANY_REPEATED:
         yield (
@@ -88,13 +96,20 @@ def _repeated(manifest: Manifest) -> Found:
         )
 
 
-def _validation(manifest: Manifest) -> Found:
-    if left_out := manifest.counts.get(LEFT_OUT):
+def _validation(manifest: Manifest, distinct: DistinctTexts) -> Found:
+    """Counted before a task leaves out what is too much: that depends on where tasks are cut."""
+    fraction = manifest.options.get("validation_fraction", 0)
+    if not fraction:
+        return
+    left_out = manifest.counts.get(LEFT_OUT, 0)
+    held = manifest.parts["validation"].documents + left_out
+    copies = held - distinct.count(held_below(fraction))
+    if copies > max(MANY_REPEATED * held, MOST_COPIES):
         yield (
             VALIDATION,
-            f"{left_out:,} more copies of texts that are in validation were left out of it, and "
-            f"of training too (a task gives it {MOST_COPIES} of one text at most); --dedup "
-            "documents keeps one of each",
+            f"about {copies / held:.0%} of the {held:,} documents that fall to validation repeat "
+            f"another; {left_out:,} of them were left out of it, and of training too (a task gives "
+            f"it {MOST_COPIES} of one text at most); --dedup documents keeps one of each",
         )
 
 
@@ -133,8 +148,14 @@ def _dictionaries(plan: BuildPlan, reports: list[TaskReport]) -> Found:
 
 def repeated_share(manifest: Manifest) -> float:
     """The share of documents that repeat another, about; 0 where none is left or none counted."""
-    documents = sum(part.documents for part in manifest.parts.values())
+    documents = _all_documents(manifest)
     clean = manifest.options.get("dedup") == "documents"
     if clean or not documents or manifest.distinct_texts is None:
         return 0.0
     return max(0.0, 1 - manifest.distinct_texts / documents)
+
+
+def _all_documents(manifest: Manifest) -> int:
+    """Those of all parts, and the copies that were too many for validation."""
+    documents = sum(part.documents for part in manifest.parts.values())
+    return documents + manifest.counts.get(LEFT_OUT, 0)

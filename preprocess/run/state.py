@@ -65,7 +65,8 @@ class TaskReport(BaseModel):
     unknown_characters: dict[str, int] = {}
     """How often characters that the tokenizer lacks stood in a sample."""
     contradicting: dict[str, tuple[int, int]] = {}
-    """By file, its documents and those that contradict its encoding, where there are any."""
+    """By file, its documents and those that contradict its encoding: where there are any, and of
+    the first and the last file, which other tasks may read too."""
     has_dictionary_words: bool = False
     """Whether a word of the user dictionaries occurs."""
     copies: dict[int, int] = {}
@@ -184,8 +185,9 @@ def _last_input(plan: dict[str, Any]) -> str:
 def _refusal(output: Path, found: dict[str, Any], wanted: dict[str, Any]) -> WholewordError:
     remedy = "name another --output, or rebuild it with --overwrite"
     before, now = all_inputs(found), all_inputs(wanted)
-    if len(before) < len(now) and before == now[: len(before)] and (output / FILE).exists():
-        remedy = f"to add files to it, name them alone, with --append; else {remedy}"
+    more = len(before) < len(now) and all(file in now for file in before)
+    if more and (output / FILE).exists():
+        remedy = f"to add the new files to it, use --append; else {remedy}"
     return WholewordError(
         f"{output}: holds another build ({'; '.join(differences(found, wanted))}); {remedy}"
     )

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from preprocess.errors import WholewordError
-from preprocess.read.folders import list_files
+from preprocess.read.folders import OTHER_SPLIT, OWN_FILE, list_files
 from preprocess.read.input_files import find_inputs
 from preprocess.read.input_report import input_lines
+from preprocess.run.plan import plan_build
+from tests.preprocess import support
 
 
 def make(folder: Path, *names: str) -> None:
@@ -41,7 +43,7 @@ def test_what_a_folder_holds_is_read_or_left_out_with_a_reason(tmp_path: Path) -
     found, left_out = listed(folder)
     assert found == ["B.TXT", "a.txt", "c.JSONL", "d.csv", "e.parquet", "link/linked.txt"]
     assert left_out == {
-        "AA/wiki_00": "without a suffix",
+        "AA/wiki_00": "without a suffix: text is called .txt",
         "notes.md": "of an unknown format",
         "x.parquet.gz": "of an unknown format",
         "._a.txt": "hidden",
@@ -64,7 +66,7 @@ def test_both_are_said_in_a_line(tmp_path: Path) -> None:
     make(tmp_path, "a.txt", "b.txt", "c.jsonl", ".h.txt", "n.md", "m.md", "o.md", "p.md")
     (tmp_path / "z.txt").write_text("患者主诉腹痛三天。\n" * 20, encoding="gb18030")
     files = find_inputs((str(tmp_path),), "train")
-    lines = input_lines(files, list_files((str(tmp_path),)).left_out)
+    lines = input_lines(files, list_files((str(tmp_path),)).left_out, [])
     assert len(lines) == 3
     assert lines[0] == "input: 0.0 MB in 4 files (3 text, 1 jsonl)"
     names = ", ".join(f"{tmp_path}/{name}.md" for name in "mno")
@@ -76,7 +78,7 @@ def test_a_name_that_is_no_utf8_is_said_as_well_as_can_be(tmp_path: Path) -> Non
     make(tmp_path, "a.txt")
     Path(os.fsdecode(bytes(tmp_path) + b"/\xff.md")).touch()
     listing = list_files((str(tmp_path),))
-    _, line = input_lines(find_inputs((str(tmp_path),), "train"), listing.left_out)
+    _, line = input_lines(find_inputs((str(tmp_path),), "train"), listing.left_out, [])
     assert line.startswith(f"left out: {tmp_path}/?.md (of an unknown format)")
 
 
@@ -90,13 +92,33 @@ def test_links_to_the_same_folder_are_entered_once(tmp_path: Path) -> None:
 
 
 def test_of_a_dataset_dict_the_train_split_is_read(tmp_path: Path) -> None:
-    make(tmp_path, "train/data.arrow", "train/state.json", "train/cache-1.arrow", "test/data.arrow")
+    make(tmp_path, "train/data.arrow", "train/cache-1.arrow", "train/old.arrow", "test/data.arrow")
+    (tmp_path / "train" / "state.json").write_text('{"_data_files": [{"filename": "data.arrow"}]}')
     (tmp_path / "dataset_dict.json").write_text(json.dumps({"splits": ["train", "test"]}))
     found, left_out = listed(tmp_path)
     assert found == ["train/data.arrow"]
-    assert left_out["test"] == "not the train split"
-    assert left_out["train/cache-1.arrow"] == "the datasets library's own file"
+    assert left_out["test"] == OTHER_SPLIT
+    assert left_out["train/cache-1.arrow"] == left_out["train/old.arrow"] == OWN_FILE
     assert listed(tmp_path / "test")[0] == ["data.arrow"]
+    (tmp_path / "dataset_dict.json").write_text(json.dumps({"splits": ["test", "more"]}))
+    assert listed(tmp_path)[0] == ["test/data.arrow", "train/data.arrow"]
+
+
+def test_of_a_folder_of_the_hub_the_train_split_is_read(tmp_path: Path) -> None:
+    train = ["data/train-00000-of-00002.parquet", "data/train-00001-of-00002-a09b74b3.parquet"]
+    other = ["data/test-00000-of-00001.parquet", "data/validation.clean-00000-of-00001.parquet"]
+    parts = ["parts/part-00000-of-00002.txt", "parts/test-00000-of-00002.txt"]  # without train
+    make(tmp_path, *train, *other, *parts, "data/more.txt")
+    found, left_out = listed(tmp_path)
+    assert found == ["data/more.txt", *train, *parts]
+    assert left_out == dict.fromkeys(other, OTHER_SPLIT)
+
+
+def test_a_split_that_is_read_for_another_part_is_not_called_left_out(tmp_path: Path) -> None:
+    make(tmp_path, *(f"{name}-00000-of-00001.txt" for name in ("train", "test", "validation")))
+    own = {"validation_inputs": (f"{tmp_path}/./test-00000-of-00001.txt",)}
+    plan = plan_build(support.options(tmp_path / "out", tmp_path, **own))
+    assert plan.left_out == {f"{tmp_path}/validation-00000-of-00001.txt": OTHER_SPLIT}
 
 
 def test_what_is_named_itself_is_read_or_an_error(tmp_path: Path) -> None:

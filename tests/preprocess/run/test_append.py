@@ -127,6 +127,38 @@ def test_what_was_done_is_recognised(texts: list[Path], tmp_path: Path) -> None:
     assert not state.is_finished(output, identity(plan))
 
 
+def test_of_a_folder_that_grows_the_new_files_are_added(texts: list[Path], tmp_path: Path) -> None:
+    folder, output = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    (folder / "b.txt").write_bytes(texts[0].read_bytes())
+    support.build(output, folder)
+    shutil.copytree(output, tmp_path / "alone")
+    (folder / "a.txt").write_bytes(texts[1].read_bytes())
+    add(tmp_path / "alone", folder / "a.txt")
+    plan = plan_build(support.options(output, folder, append=True))
+    assert plan.known == [str(folder / "b.txt")]
+    list(run_build(plan))
+    assert support.digests(output) == support.digests(tmp_path / "alone")
+    plan = plan_build(support.options(output, folder, append=True))
+    assert state.is_finished(output, identity(plan)) and not plan.tasks
+    (folder / "a.txt").write_bytes(texts[2].read_bytes())
+    with pytest.raises(
+        WholewordError, match=r"in/a\.txt has changed since .* would be there twice"
+    ):
+        plan_build(support.options(output, folder, append=True))
+
+
+def test_where_copies_are_left_out_a_file_may_grow(tmp_path: Path) -> None:
+    own = {**DEDUP, "validation_fraction": 0.0}
+    (tmp_path / "log.txt").write_text("one\ntwo\n")
+    support.build(tmp_path / "out", tmp_path / "log.txt", **own)
+    (tmp_path / "log.txt").write_text("one\ntwo\nthree\n")
+    manifest = add(tmp_path / "out", tmp_path / "log.txt", **own)
+    assert manifest.parts["train"].documents == 3
+    plan = plan_build(support.options(tmp_path / "out", tmp_path / "log.txt", append=True, **own))
+    assert state.is_finished(plan.output, identity(plan))
+
+
 def test_other_options_and_parts_are_refused(texts: list[Path], tmp_path: Path) -> None:
     output = tmp_path / "out"
     support.build(output, texts[0])
@@ -179,9 +211,7 @@ def test_the_command(texts: list[Path], tmp_path: Path) -> None:
     both = invoke("build-shards", "--append", "--overwrite", "--input", texts[1], *own)
     both.assert_one_line("give one of the two")
     new = invoke("build-shards", "--input", texts[0], "--input", texts[1], *own)
-    new.assert_one_line(
-        f"holds another build (without {texts[1]})", "name them alone, with --append"
-    )
+    new.assert_one_line(f"holds another build (without {texts[1]})", "use --append")
     assert invoke("build-shards", "--append", "--input", texts[1], *own).status == 0
     again = invoke("build-shards", "--append", "--input", texts[1], *own, "--json")
     assert json.loads(again.output)["parts"]["train"]["documents"] > 0

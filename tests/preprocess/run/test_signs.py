@@ -5,12 +5,20 @@ from pathlib import Path
 import pytest
 import xxhash
 
+from preprocess.clean.holdout import LEFT_OUT
 from preprocess.run import signs
 from preprocess.vocabulary import train_vocabulary
 from preprocess.write.manifest import Manifest
 from tests.preprocess import support
 from tests.preprocess.support import invoke
 
+
+def is_held(text: str) -> bool:
+    """Whether a text falls into validation, of which `support.options` wants a fifth."""
+    return xxhash.xxh3_64_intdigest(text.encode()) < 0.2 * 2**64
+
+
+OFTEN = next(filter(is_held, (f"A line that stands often, {number}." for number in range(99))))
 CHINESE, ENGLISH = support.zh_text(20_000), support.en_text(20_000)
 
 
@@ -71,11 +79,9 @@ def test_many_duplicates(tmp_path: Path) -> None:
 
 
 def test_one_text_cannot_fill_validation(tmp_path: Path) -> None:
-    lines = (f"A line that stands often, {number}." for number in range(99))
-    often = next(x for x in lines if xxhash.xxh3_64_intdigest(x.encode()) < 0.2 * 2**64)
-    manifest = build(tmp_path, CHINESE + f"{often}\n" * 900, split_size=1 << 20)
-    assert manifest.counts == {"blank_lines": 1, "validation_copies_left_out": 890}
-    assert seen(manifest)[signs.VALIDATION].startswith("890 more copies of texts")
+    manifest = build(tmp_path, CHINESE + f"{OFTEN}\n" * 900, split_size=1 << 20)
+    assert manifest.counts == {"blank_lines": 1, LEFT_OUT: 890}
+    assert "; 890 of them were left out of it, and" in seen(manifest)[signs.VALIDATION]
     rows = {
         part: support.read_shards(tmp_path / "out", manifest, part)["input_ids"].to_pylist()
         for part in manifest.parts
@@ -83,6 +89,36 @@ def test_one_text_cannot_fill_validation(tmp_path: Path) -> None:
     held = {tuple(ids) for ids in rows["validation"]}
     assert len(rows["validation"]) - len(held) == 9
     assert not held & {tuple(ids) for ids in rows["train"]}
+
+
+def test_signs_of_copies_do_not_depend_on_where_tasks_are_cut(tmp_path: Path) -> None:
+    texts = list(filter(None, dict.fromkeys(CHINESE.splitlines())))
+    text = "".join(f"{line}\n{OFTEN}\n" for line in texts)
+    held = sum(map(is_held, texts)) + len(texts)
+    validation = f"about {(len(texts) - 1) / held:.0%} of the {held:,} documents that fall to vali"
+    repeated = f"about {(len(texts) - 1) / (2 * len(texts)):.0%} of {2 * len(texts):,} documents"
+    left_out = set()
+    for size in (2 << 10, 1 << 20):
+        (tmp_path / str(size)).mkdir()
+        manifest = build(tmp_path / str(size), text, split_size=size)
+        assert seen(manifest)[signs.VALIDATION].startswith(validation)
+        assert seen(manifest)[signs.REPEATED].startswith(repeated)
+        left_out.add(manifest.counts.get(LEFT_OUT, 0))
+    assert len(left_out) == 2
+
+
+def test_a_file_is_judged_as_a_whole_wherever_it_is_cut(tmp_path: Path) -> None:
+    lines = b"".join(b"a line of text, number %d\n" % number for number in range(300))
+    for more in (0, 3):
+        for size in (1 << 10, 1 << 20):
+            folder = tmp_path / f"{more}-{size}"
+            folder.mkdir()
+            (folder / "in.txt").write_bytes(b"\xff\n" + lines + b"\xff\n" + b"\xff\n" * more)
+            manifest = support.build(
+                folder / "out", folder / "in.txt", split_size=size, encoding="utf-8"
+            )
+            assert manifest.counts["bytes_replaced"] == 2 + more
+            assert (signs.CONTRADICTING in seen(manifest)) == (more > 0)
 
 
 def test_dictionaries(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_what_differs_is_said(tmp_path: Path) -> None:
         return str(error.value)
 
     more = refusal("a.txt", "b.txt")
-    assert f"(without {tmp_path}/b.txt); to add files to it, name them alone, with --append" in more
+    assert f"(without {tmp_path}/b.txt); to add the new files to it, use --append" in more
     other = refusal("b.txt", max_length=32)
     assert (
         f"(--max-length 64 (now 32); without {tmp_path}/b.txt; with {tmp_path}/a.txt); name another"
