@@ -33,6 +33,7 @@ from train.evaluate.evaluation import (
     token_frequencies,
 )
 from train.model.attention import gpu_capability
+from train.model.from_nothing import has_config_alone
 from train.model.load import load_model
 from train.model.packed import prepare_packed, prepare_padded, why_padded
 from train.model.presets import check_name
@@ -201,6 +202,8 @@ def _load_for_shards(
     name: str, data: Path, dataset: ShardDataset, trust_remote_code: bool
 ) -> tuple[PreTrainedModel, bool]:
     """The model, and whether it takes packs."""
+    if has_config_alone(name):
+        raise WholewordError(f"{name}: has a config.json and no weights; give RUN/final")
     vocabulary = shards_vocabulary(data, dataset.manifest)
     model: Any = load_model(name, vocabulary, trust_remote_code=trust_remote_code)
     model.to(_device())

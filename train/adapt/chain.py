@@ -17,10 +17,12 @@ from train.adapt.corpus import write_corpus
 from train.adapt.options import AdaptOptions
 from train.adapt.rules import Schedule, make_schedule, vocabulary_size
 from train.evaluate.claim import claim_output
+from train.evaluate.contenders import has_tokenizer
 from train.evaluate.splits import make_split
 from train.evaluate.task_file import read_task
 from train.model.flops import FlopCounter
-from train.model.presets import PRESETS, check_name, is_folder, preset_config
+from train.model.from_nothing import has_config_alone, new_config
+from train.model.presets import PRESETS, check_name, is_folder
 from train.model.vocabulary import shards_vocabulary
 from train.model.vocabulary_check import is_path, readable_errors
 
@@ -89,11 +91,11 @@ def _plain(value: Any) -> Any:
 
 
 def _tokenizer(options: AdaptOptions, training: Path, say: Callable[[str], None]) -> str:
-    """The model's tokenizer, the one asked for, or one that is trained for a preset."""
-    if options.model not in PRESETS or is_folder(Path(options.model)):
-        return options.tokenizer or options.model
+    """The one asked for, the model's, or one that is trained for a model without one."""
     if options.tokenizer is not None:
         return options.tokenizer
+    if not _is_new(options.model) or has_tokenizer(options.model):
+        return options.model
     folder = options.output / "tokenizer"
     if not folder.exists():
         size = vocabulary_size(len(training.read_text(encoding="utf-8")))
@@ -133,9 +135,9 @@ def _build_other(
 def _schedule(options: AdaptOptions, domain: Path) -> Schedule:
     manifest = read_manifest(domain)
     part = manifest.parts["train"]
-    is_new = options.model in PRESETS and not is_folder(Path(options.model))
+    is_new = _is_new(options.model)
     if is_new:
-        config = preset_config(options.model, shards_vocabulary(domain, manifest))
+        config, _ = new_config(options.model, shards_vocabulary(domain, manifest))
     else:
         with readable_errors(options.model):
             config = AutoConfig.from_pretrained(options.model)
@@ -152,6 +154,11 @@ def _schedule(options: AdaptOptions, domain: Path) -> Schedule:
         passes=options.passes,
         learning_rate=options.learning_rate,
     )
+
+
+def _is_new(model: str) -> bool:
+    """Whether it is made from nothing; a folder that is named like a preset is a folder."""
+    return (model in PRESETS and not is_folder(Path(model))) or has_config_alone(model)
 
 
 def _say_schedule(schedule: Schedule, domain: Path, say: Callable[[str], None]) -> None:

@@ -114,9 +114,10 @@ def compare(
 
 def before(options: AdaptOptions) -> str:
     """What `compare` calls the model as it was."""
-    from train.model.presets import PRESETS
+    from train.model.from_nothing import begins_from_nothing
 
-    return f"random:{options.model}" if options.model in PRESETS else options.model
+    is_new = begins_from_nothing(options.model)
+    return f"random:{options.model}" if is_new else options.model
 
 
 def _repeat(option: str, values: list[str]) -> list[str]:

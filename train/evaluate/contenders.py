@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig
 from preprocess.encode.tokenizer import LoadedTokenizer, load_tokenizer
 from preprocess.errors import WholewordError
 from train.evaluate.floor import NAME as FLOOR
+from train.model.from_nothing import fit_config, has_config_alone
 from train.model.presets import PRESETS, check_name, is_folder, preset_config
 from train.model.vocabulary import tokenizer_vocabulary
 from train.model.vocabulary_check import is_path, position_offset, readable_errors
@@ -86,9 +87,10 @@ def find_sources(
     for path in paths:
         name = path.removeprefix(RANDOM)
         is_random = path != name
-        if name in PRESETS and not is_folder(Path(name)):
-            if not is_random:
-                raise WholewordError(f"--models {name}: has no weights; write {RANDOM}{name}")
+        is_preset = name in PRESETS and not is_folder(Path(name))
+        if not is_random and (is_preset or has_config_alone(name)):
+            raise WholewordError(f"--models {name}: has no weights; write {RANDOM}{name}")
+        if is_preset:
             own = tokenizer or _first_tokenizer(paths)
         else:
             check_name(name)
@@ -100,13 +102,14 @@ def find_sources(
 
 
 def _own_tokenizer(name: str, tokenizer: str | None) -> str:
-    has_none = is_folder(Path(name)) and not _has_tokenizer(name)
+    has_none = is_folder(Path(name)) and not has_tokenizer(name)
     if has_none and tokenizer is None:
         raise WholewordError(f"{name}: has no tokenizer files; name a folder with --tokenizer")
     return tokenizer if has_none and tokenizer is not None else name
 
 
-def _has_tokenizer(name: str) -> bool:
+def has_tokenizer(name: str) -> bool:
+    """Whether a folder has a tokenizer's files."""
     files = ("tokenizer.json", "vocab.txt", "spm.model", "vocab.json", "spiece.model")
     return any((Path(name) / file).exists() for file in files)
 
@@ -114,7 +117,7 @@ def _has_tokenizer(name: str) -> bool:
 def _first_tokenizer(paths: list[str]) -> str:
     names = [path.removeprefix(RANDOM) for path in paths]
     for name in names:
-        if name not in PRESETS and (not is_folder(Path(name)) or _has_tokenizer(name)):
+        if name not in PRESETS and (not is_folder(Path(name)) or has_tokenizer(name)):
             return name
     raise WholewordError(
         f"--models {paths[0]}: a preset has no tokenizer, and no other model brings one; name a "
@@ -152,6 +155,9 @@ def load_source(source: ModelSource, max_length: int) -> tuple[LoadedTokenizer, 
         return tokenizer, preset_config(source.path, tokenizer_vocabulary(tokenizer, max_length))
     with readable_errors(source.path):
         config = AutoConfig.from_pretrained(source.path, trust_remote_code=source.trust_remote_code)
+    if source.is_random:
+        has_tokenizer = source.path == source.tokenizer
+        fit_config(config, tokenizer_vocabulary(tokenizer, max_length), has_tokenizer)
     return tokenizer, config
 
 

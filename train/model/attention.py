@@ -162,7 +162,10 @@ def _row_by_row(
     """Attend row after row, on any device and in any dtype; returns `[1, T, heads, head_dim]`."""
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     lengths = cu_seqlens.diff().tolist()
-    if query.device.type == "cpu" and max(lengths) <= _LONGEST_PRODUCT:
+    longest = max(lengths)
+    if sliding_window is not None:  # long rows are cut into tiles, which see no more keys than this
+        longest = min(longest, _TILE + 2 * (sliding_window - 1))
+    if query.device.type == "cpu" and longest <= _LONGEST_PRODUCT:
         return _Products.apply(query, key, value, tuple(lengths), scaling, sliding_window)
     outputs = []
     # `split`, unlike slices, has a backward that writes each gradient once.
@@ -181,6 +184,10 @@ _LONGEST_PRODUCT = 512
 # Rows of equal length, which packing puts side by side, are computed at once as long as their
 # scores are no more than those of one row of this length, so that they stay in the cache.
 _CACHED_SCORES = 128 * 128
+
+# Queries that are computed at once under a sliding window: with the 128 keys around them that
+# ModernBERT's window has, their scores are about as many as `_CACHED_SCORES`.
+_TILE = 64
 
 
 class _Products(torch.autograd.Function):
@@ -207,13 +214,14 @@ class _Products(torch.autograd.Function):
         output = _like_packed(query)
         weights = []
         for o, q, k, v in _by_runs(runs, output, query, key, value):
-            scores = torch.matmul(q.float(), k.float().mT).mul_(scaling)
-            mask = _window_mask(scores.shape[-1], sliding_window, scores.device)
-            if mask is not None:
-                scores.masked_fill_(~mask, float("-inf"))
-            weights.append(torch.softmax(scores, dim=-1).to(v.dtype))
-            o.copy_(torch.matmul(weights[-1], v))
-        ctx.runs, ctx.scaling = runs, scaling
+            for queries, keys, far in _tiles(q.shape[2], sliding_window):
+                near_k, near_v = k[:, :, keys], v[:, :, keys]
+                scores = torch.matmul(q[:, :, queries].float(), near_k.float().mT).mul_(scaling)
+                if far is not None:
+                    scores.masked_fill_(far, float("-inf"))
+                weights.append(torch.softmax(scores, dim=-1).to(v.dtype))
+                o[:, :, queries] = torch.matmul(weights[-1], near_v)
+        ctx.runs, ctx.scaling, ctx.sliding_window = runs, scaling, sliding_window
         ctx.save_for_backward(query, key, value, *weights)
         return output.transpose(1, 2)
 
@@ -223,18 +231,52 @@ class _Products(torch.autograd.Function):
         query, key, value, *weights = ctx.saved_tensors
         given = gradients[0].transpose(1, 2)
         made = [_like_packed(states) for states in (query, key, value)]
-        runs = _by_runs(ctx.runs, *made, given, query, key, value)
-        for (for_q, for_k, for_v, g, q, k, v), w in zip(runs, weights, strict=True):
-            for_v.copy_(torch.matmul(w.mT, g))
-            for_w = torch.matmul(g, v.mT).float()
-            # Rounded, the weights of even attention are all too large, or all too small.
-            exact = w.float()
-            exact = exact / exact.sum(-1, keepdim=True)
-            for_scores = torch._softmax_backward_data(for_w, exact, -1, torch.float32)
-            for_scores = for_scores.mul_(ctx.scaling).to(q.dtype)
-            for_q.copy_(torch.matmul(for_scores, k))
-            for_k.copy_(torch.matmul(for_scores.mT, q))
+        remaining = iter(weights)
+        for views in _by_runs(ctx.runs, *made, given, query, key, value):
+            for_q, for_k, for_v, g, q, k, v = views
+            tiles = _tiles(q.shape[2], ctx.sliding_window)
+            if len(tiles) > 1:  # tiles share keys, whose gradients are sums
+                for_k.zero_()
+                for_v.zero_()
+            for queries, keys, _ in tiles:
+                _write_gradients(
+                    (for_q[:, :, queries], for_k[:, :, keys], for_v[:, :, keys]),
+                    (g[:, :, queries], q[:, :, queries], k[:, :, keys], v[:, :, keys]),
+                    next(remaining),
+                    ctx.scaling,
+                    adds=len(tiles) > 1,
+                )
         return *made, None, None, None
+
+
+def _write_gradients(
+    made: tuple[Tensor, ...],
+    states: tuple[Tensor, ...],
+    weights: Tensor,
+    scaling: float,
+    *,
+    adds: bool,
+) -> None:
+    """Write a tile's gradients of query, key and value; those of keys and values may be added.
+
+    Args:
+        made: where they are written, like the states.
+        states: the output's gradient, query, key and value, `[rows, heads, tokens, head_dim]`.
+        weights: `[rows, heads, queries, keys]`.
+        scaling: of the scores.
+        adds: to what stands there.
+    """
+    (for_q, for_k, for_v), (g, q, k, v) = made, states
+    for_w = torch.matmul(g, v.mT).float()
+    # Rounded, the weights of even attention are all too large, or all too small.
+    exact = weights.float()
+    exact = exact / exact.sum(-1, keepdim=True)
+    for_scores = torch._softmax_backward_data(for_w, exact, -1, torch.float32)
+    for_scores = for_scores.mul_(scaling).to(q.dtype)
+    for_q.copy_(torch.matmul(for_scores, k))
+    write = Tensor.add_ if adds else Tensor.copy_
+    write(for_v, torch.matmul(weights.mT, g))
+    write(for_k, torch.matmul(for_scores.mT, q))
 
 
 def _like_packed(states: Tensor) -> Tensor:
@@ -260,9 +302,36 @@ def _by_runs(runs: list[tuple[int, int]], *packs: Tensor) -> Iterator[tuple[Tens
         yield tuple(view.unflatten(1, (rows, length)).transpose(0, 1) for view in views)
 
 
+def _tiles(length: int, sliding_window: int | None) -> list[tuple[slice, slice, Tensor | None]]:
+    """What of a row is computed at once: queries, the keys near any of them, and who is too far.
+
+    That is the whole row, or under a window, if the row is long, squares along the diagonal.
+    """
+    reach = length if sliding_window is None else sliding_window - 1
+    size = _TILE if length > _TILE + 2 * reach else max(length, 1)
+    tiles = []
+    for first in range(0, length, size):
+        end = min(first + size, length)
+        keys = slice(max(0, first - reach), min(end + reach, length))
+        far = _too_far(end - first, keys.stop - keys.start, first - keys.start, reach)
+        tiles.append((slice(first, end), keys, far))
+    return tiles
+
+
+@functools.lru_cache(maxsize=64)
+def _too_far(queries: int, keys: int, offset: int, reach: int) -> Tensor | None:
+    """Bool `[queries, keys]`, True where the distance is above `reach`; None where it nowhere is.
+
+    The first query is at the place of key number `offset`.
+    """
+    if max(offset + queries - 1, keys - 1 - offset) <= reach:
+        return None
+    return (torch.arange(queries)[:, None] + offset - torch.arange(keys)).abs() > reach
+
+
 def _window_mask(length: int, sliding_window: int | None, device: torch.device) -> Tensor | None:
     """Bool `[length, length]`, True where the key is near enough; None where all keys are."""
-    if sliding_window is None or length <= sliding_window:
+    if sliding_window is None:
         return None
-    position = torch.arange(length, device=device)
-    return (position[:, None] - position[None, :]).abs() < sliding_window
+    far = _too_far(length, length, 0, sliding_window - 1)
+    return None if far is None else ~far.to(device)

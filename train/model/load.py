@@ -21,8 +21,9 @@ from transformers import (
 )
 
 from preprocess.errors import WholewordError
+from train.model.from_nothing import begins_from_nothing, new_config
 from train.model.new_weights import NewWeights, mark_new_weights
-from train.model.presets import PRESETS, apply_overrides, is_folder, preset_config
+from train.model.presets import PRESETS, apply_overrides, is_folder
 from train.model.vocabulary import Vocabulary
 from train.model.vocabulary_check import (
     REMEDY,
@@ -45,25 +46,25 @@ def load_model(
     trust_remote_code: bool = False,
     notes: list[str] | None = None,
 ) -> PreTrainedModel:
-    """Load a checkpoint, or make a preset from nothing, to fit the shards; fp32, on the CPU.
+    """Load a checkpoint, or make a model from nothing, to fit the shards; fp32, on the CPU.
 
     What a checkpoint lacks is marked as `new_weights`.
 
-    Vocabulary: a preset takes the shards'. A checkpoint must give every id of its own
-    tokenizer to the same token as the shards do; ids that the shards have beyond those get
-    new embeddings. Where a checkpoint has no tokenizer beside it, there is nothing to
+    Vocabulary: what begins from nothing takes the shards'. A checkpoint must give every id of
+    its own tokenizer to the same token as the shards do; ids that the shards have beyond those
+    get new embeddings. Where a checkpoint has no tokenizer beside it, there is nothing to
     compare tokens with, so the sizes must be equal, or the model's be the shards' rounded
     up to a multiple of 8 to 128, as is done for speed.
 
     Args:
-        name: a preset, a folder, or a hub id. Presets come first: write ./bert-base for a
-            folder of that name.
+        name: a preset, a folder, if only of a `config.json`, or a hub id. Presets come
+            first: write ./bert-base for a folder of that name.
         vocabulary: of the shards.
         overrides: configuration values to replace; strings are read as the type replaced.
         seed: of new weights.
         pairs: also load the head for pairs of sentences (BERT only).
         trust_remote_code: run code that comes with a hub model.
-        notes: takes a line for people where a head is new.
+        notes: takes a line for people where a head is new, or all of a folder's model.
 
     Raises:
         WholewordError: the model is missing or does not fit the shards.
@@ -71,11 +72,13 @@ def load_model(
     overrides = overrides or {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if name in PRESETS:
-            config = preset_config(name, vocabulary)
+        if begins_from_nothing(name):
+            config, line = new_config(name, vocabulary, trust_remote_code)
             apply_overrides(config, overrides, name)
-            with _readable_overrides(name, overrides):
-                model = new_model(config, pairs, name)
+            with _readable_configuration(name, overrides):
+                model = new_model(config, pairs, name, trust_remote_code)
+            if notes is not None and line:
+                notes.append(line)
         else:
             model, missing = _load_checkpoint(name, overrides, pairs, trust_remote_code)
             first_row = fit_vocabulary(model, name, vocabulary, trust_remote_code)
@@ -132,13 +135,20 @@ def _new_heads(missing: set[str], name: str, entries: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def _readable_overrides(name: str, overrides: Mapping[str, object]) -> Iterator[None]:
-    """Turn whatever a preset with impossible overrides raises into one line."""
+def _readable_configuration(name: str, overrides: Mapping[str, object]) -> Iterator[None]:
+    """Turn whatever an impossible configuration raises into one line."""
     try:
         yield
+    except WholewordError:
+        raise
     except Exception as error:  # transformers checks little: nearly any type comes
-        if not overrides:
+        if not overrides and name in PRESETS:
             raise
+        if not overrides:
+            raise WholewordError(
+                f"{name}: its config.json gives no masked language model ({cause_of(error)}); "
+                f"mend it, or {REMEDY}"
+            ) from error
         changes = ",".join(f"{key}={value}" for key, value in overrides.items())
         raise WholewordError(
             f"{name}: --config-overrides {changes} gives no model that can be made "
@@ -158,7 +168,11 @@ def _model_class(config: PretrainedConfig, pairs: bool, name: str) -> Any:
     return BertForPreTraining
 
 
-def new_model(config: PretrainedConfig, pairs: bool, name: str) -> PreTrainedModel:
+def new_model(
+    config: PretrainedConfig, pairs: bool, name: str, trust_remote_code: bool = False
+) -> PreTrainedModel:
     """Make a model with new weights, and with the head for pairs of sentences if wanted."""
     model_class = _model_class(config, pairs, name)
-    return model_class(config) if pairs else model_class.from_config(config)
+    if pairs:
+        return model_class(config)
+    return model_class.from_config(config, dtype=torch.float32, trust_remote_code=trust_remote_code)

@@ -63,21 +63,35 @@ def fit_vocabulary(
 ) -> int | None:
     """Apply the vocabulary rule of `load_model` in place; where new embeddings begin, if any."""
     entries = int(model.get_input_embeddings().num_embeddings)  # type: ignore[arg-type]
-    own = _tokens(name, trust_remote_code)
-    if own is None:
-        if entries not in {_round_up(vocabulary.size, to) for to in (1, 8, 16, 32, 64, 128)}:
+    if not check_own_tokenizer(name, vocabulary, trust_remote_code):
+        if not has_room(entries, vocabulary.size):
             raise WholewordError(
                 f"{name}: has {entries} vocabulary entries and no tokenizer files, the shards "
                 f"have {vocabulary.size}; build the shards with this model's tokenizer, or put "
                 "its tokenizer files beside its config.json"
             )
         return None
-    shards = _tokens(str(vocabulary.folder), False) or {}
-    _check_same_tokens(own, shards, name)
     if vocabulary.size <= entries:
         return None
     model.resize_token_embeddings(vocabulary.size, mean_resizing=False)
     return entries
+
+
+def has_room(entries: int, size: int) -> bool:
+    """Whether a model's entries are a vocabulary's, or those rounded up, as is done for speed."""
+    return entries in {-(-size // multiple) * multiple for multiple in (1, 8, 16, 32, 64, 128)}
+
+
+def check_own_tokenizer(name: str, vocabulary: Vocabulary, trust_remote_code: bool) -> bool:
+    """Whether a tokenizer is beside a model.
+
+    Raises:
+        WholewordError: it gives an id to another token than the shards do.
+    """
+    own = _tokens(name, trust_remote_code)
+    if own is not None:
+        _check_same_tokens(own, _tokens(str(vocabulary.folder), False) or {}, name)
+    return own is not None
 
 
 def _tokens(name: str, trust_remote_code: bool) -> dict[int, str] | None:
@@ -110,10 +124,6 @@ def _check_same_tokens(own: dict[int, str], shards: dict[int, str], name: str) -
                 f"{name}: id {index} is {token!r} in the model's vocabulary and {theirs} in the "
                 f"shards'; {remedy}"
             )
-
-
-def _round_up(number: int, multiple: int) -> int:
-    return -(-number // multiple) * multiple
 
 
 def position_offset(model: PreTrainedModel) -> int:

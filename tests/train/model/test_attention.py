@@ -28,11 +28,18 @@ def plain(query, key, value, lengths, window, scaling):
     return output.transpose(1, 2)
 
 
-@pytest.mark.parametrize("longest_product", [0, 6, 256], ids=["fused", "mixed", "products"])
+@pytest.mark.parametrize(
+    ("longest_product", "tile"),
+    [(0, 64), (6, 64), (256, 64), (256, 1), (256, 4)],
+    ids=["fused", "mixed", "products", "tiles of one", "tiles"],
+)
 @pytest.mark.parametrize("window", [None, 1, 3])
-@pytest.mark.parametrize("lengths", [[5], [1, 1, 1], [4, 0, 9, 2, 7], [5, 5, 3, 3, 3]])
-def test_equals_masked_attention(lengths, window, longest_product, monkeypatch):
+@pytest.mark.parametrize(
+    "lengths", [[5], [1, 1, 1], [4, 0, 9, 2, 7], [5, 5, 3, 3, 3], [17, 9, 9, 1, 16]]
+)
+def test_equals_masked_attention(lengths, window, longest_product, tile, monkeypatch):
     monkeypatch.setattr(attention, "_LONGEST_PRODUCT", longest_product)
+    monkeypatch.setattr(attention, "_TILE", tile)
     states = random_states(sum(lengths))
     boundaries = torch.tensor([0, *lengths]).cumsum(0).int()
     output, weights = packed_attention(

@@ -207,6 +207,14 @@ def no_config(folder):
     return str(folder)
 
 
+def no_shard(folder):
+    name = write_model(folder)
+    (folder / "model.safetensors").unlink()
+    index = {"metadata": {}, "weight_map": {"bert.pooler.dense.bias": "model-1-of-1.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return name
+
+
 def damaged(folder):
     name = write_model(folder)
     (folder / "model.safetensors").write_bytes(b"not tensors")
@@ -229,7 +237,7 @@ def other_architecture(folder):
 
 @pytest.mark.parametrize(
     "make",
-    [missing, no_config, damaged, other_shapes, other_architecture],
+    [missing, no_config, no_shard, damaged, other_shapes, other_architecture],
     ids=lambda f: f.__name__,
 )
 def test_model_that_cannot_be_loaded_is_one_line(shards, tmp_path, make):

@@ -8,7 +8,8 @@ from transformers import AutoModelForMaskedLM, ModernBertConfig
 from preprocess.encode.tokenizer import load_tokenizer
 from preprocess.errors import WholewordError
 from tests.train.model.test_load import write_tokenizer
-from tests.train.model_zoo import VOCAB
+from tests.train.model.test_packed import assert_same_training, plain_training
+from tests.train.model_zoo import VOCAB, make_pack
 from train.model.flops import FlopCounter
 from train.model.load import load_model
 from train.model.packed import can_pack, prepare_packed
@@ -99,3 +100,14 @@ def test_an_impossible_override_is_one_line(vocabulary):
 
 def test_it_is_packed(vocabulary):
     assert can_pack(load_model(TINY, vocabulary))
+
+
+@pytest.mark.parametrize("theirs", ["eager", "sdpa"])
+def test_rows_longer_than_the_window_train_as_padded_ones(vocabulary, theirs):
+    """One row more than twice the window and cut into tiles, one a little longer, one shorter."""
+    model = load_model(TINY, vocabulary, overrides={"initializer_range": "0.1"}).train()
+    model.set_attn_implementation(theirs)
+    batch = make_pack([330, 150, 67, 20], model=model)
+    expected = plain_training(model, batch)
+    prepare_packed(model)
+    assert_same_training(model, expected, batch)

@@ -1,0 +1,35 @@
+"""Models that `compare` draws anew: presets of ModernBERT, and folders of a configuration alone."""
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from preprocess.errors import WholewordError
+from tests.train.model.test_from_nothing import write_config
+from tests.train.model.test_load import write_tokenizer
+from tests.train.model_zoo import VOCAB
+from train.evaluate.contenders import find_sources, load_source, parse_contenders, room_for_tokens
+
+
+@pytest.fixture
+def tokenizer(tmp_path):
+    return str(write_tokenizer(tmp_path / "tokenizer", VOCAB))
+
+
+def test_a_modernbert_is_drawn_for_the_tokenizer(tokenizer):
+    path = "random:modernbert-tiny"
+    source = find_sources(parse_contenders((path,)), tokenizer, False)[path]
+    config = load_source(source, 600)[1]
+    assert (config.vocab_size, config.cls_token_id, room_for_tokens(config)) == (VOCAB, 2, 600)
+    model = AutoModelForSequenceClassification.from_config(config)
+    assert model(torch.tensor([[2, 7, 9, 3]])).logits.isfinite().all()
+
+
+def test_a_configuration_without_weights_is_drawn_only(tokenizer, tmp_path):
+    folder = write_config(tmp_path / "model", "modernbert", vocab_size=5000, pad_token_id=4999)
+    with pytest.raises(WholewordError, match=f"has no weights; write random:{folder}"):
+        find_sources(parse_contenders((folder,)), tokenizer, False)
+    path = f"random:{folder}"
+    source = find_sources(parse_contenders((path,)), tokenizer, False)[path]
+    config = load_source(source, 128)[1]
+    assert (source.is_random, config.vocab_size, config.pad_token_id) == (True, VOCAB, 0)
