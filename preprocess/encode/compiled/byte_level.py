@@ -12,7 +12,7 @@ import numpy as np
 
 from preprocess.encode.compiled.align import COVERED, FIRST, Pieces, Text
 from preprocess.encode.compiled.bpe import Merges, Word, find_merges, make_word, merge_all
-from preprocess.encode.compiled.byte_trie import ByteTrie, longest_match
+from preprocess.encode.compiled.byte_trie import SHAPE_LIMIT, ByteTrie, longest_match, next_match
 from preprocess.encode.compiled.integers import signed
 from preprocess.encode.compiled.nfc import is_composed
 from preprocess.encode.compiled.pre_token_cache import (
@@ -30,7 +30,7 @@ from preprocess.encode.compiled.unmanaged import unmanaged
 from preprocess.encode.compiled.utf8 import decode
 from preprocess.kernels import kernel
 
-LEAD_SHIFT, TRAIL_SHIFT, SHAPE_LIMIT = 12, 22, 1 << 10
+LEAD_SHIFT, TRAIL_SHIFT = 12, 22
 
 _NOT_ASCII = 0x0080808080808080 - (1 << 63)  # the highest bit of each byte
 LENGTH_MASK = (1 << LEAD_SHIFT) - 1
@@ -154,7 +154,7 @@ def _tokenize_document(
     covered = 0  # the character behind the last piece
     position = begin
     while position < end:
-        section_end, behind, token = _next_added(tables.added, data, position, end)
+        section_end, behind, token = next_match(tables.added, data, position, end)
         if section_end > position:
             at, character, covered = _tokenize_section(
                 tables, scratch, data, position, section_end, pieces, first, at, character, covered
@@ -173,22 +173,6 @@ def _tokenize_document(
             at += 1
         position = behind
     return at
-
-
-@unmanaged
-@kernel
-def _next_added(added: ByteTrie, data: np.ndarray, position: int, end: int) -> tuple[int, int, int]:
-    """Begin, end and id of the next added token; `end` twice and -1 if there is none."""
-    if len(added.leads) > 0:
-        while position < end:
-            if added.leads[data[position]]:
-                behind, token = longest_match(added, data, position, end)
-                if token >= 0:
-                    return position, behind, token
-                position = max(behind, position + 1)
-            else:
-                position += 1
-    return end, end, -1
 
 
 @unmanaged

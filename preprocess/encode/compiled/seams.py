@@ -1,4 +1,4 @@
-"""Seams of byte-level BPE: between which two characters of a text nothing ever merges.
+"""Seams of BPE: between which two characters of a text nothing ever merges.
 
 A merge joins the end of one piece to the beginning of another. Where no merge of a vocabulary joins
 what stands before a place to what stands behind it, the parts of a pre-token before and behind it
@@ -42,9 +42,11 @@ def seam_arrays(merges: Iterable[tuple[bytes, bytes]]) -> tuple[np.ndarray, np.n
     sides = np.zeros(0x110000, np.uint8)
     whole = set()
     for left, right in {(_last_of(left), _first_of(right)) for left, right in merges}:
-        if not left or not right:
+        if not right:
             continue
         before, behind = _code_points_before(left), _code_points_behind(right)
+        if not len(before) or not len(behind):  # no text has that
+            continue
         if len(before) == len(behind) == 1:
             whole.add((int(before[0]), int(behind[0])))
             continue
@@ -96,7 +98,7 @@ def _code_points_before(part: bytes) -> np.ndarray:
         value = value << 6 | byte & 0x3F
     mask = (1 << 6 * len(part)) - 1
     points = np.arange(0x110000)
-    return points[(points & mask == value) & (BYTES_OF_CHARACTER > len(part))]
+    return points[(points & mask == value) & (len(part) < BYTES_OF_CHARACTER)]
 
 
 def _code_points_behind(part: bytes) -> np.ndarray:

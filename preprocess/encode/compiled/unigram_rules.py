@@ -4,8 +4,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from preprocess.encode.compiled.byte_level import SHAPE_LIMIT
 from preprocess.encode.compiled.byte_level_rules import parts
+from preprocess.encode.compiled.byte_trie import SHAPE_LIMIT
 from preprocess.encode.compiled.pre_token_cache import ID_BITS
 from preprocess.encode.compiled.unigram import MIXED, SPACES
 

@@ -41,5 +41,5 @@ def test_no_merge_crosses_a_seam() -> None:
     assert sum(found[pair] for pair in apart) > 0.8 * len(apart)
     for pair in [("中", "国"), ("x", "中"), (" ", "中"), ("国", "人"), ("民", "大"), ("天", "地")]:
         assert not found[pair]
-    assert found["国", "中"]
-    assert found["人", "民"]
+    assert found["国", "龘"]
+    assert found["龘", "国"]
