@@ -1,8 +1,9 @@
 """Byte-level BPE (GPT-2, RoBERTa, ModernBERT, GPT-NeoX, Llama 3, Qwen): text to pieces.
 
 A document is cut at added tokens that are not special; each section between them gets its prefix
-space and is cut into pre-tokens; each pre-token is looked up in a cache, else merged. Offsets are
-the library's, trimmed where its post-processor trims them.
+space and is cut into pre-tokens; those of other scripts are cut further where nothing merges (see
+`seams`); each part is looked up in a cache, else merged. Offsets are the library's, trimmed where
+its post-processor trims them.
 """
 
 from typing import NamedTuple
@@ -11,7 +12,7 @@ import numpy as np
 
 from preprocess.encode.compiled.align import COVERED, FIRST, Pieces, Text
 from preprocess.encode.compiled.bpe import Merges, Word, find_merges, make_word, merge_all
-from preprocess.encode.compiled.byte_trie import ByteTrie, longest_match
+from preprocess.encode.compiled.byte_trie import SHAPE_LIMIT, ByteTrie, longest_match, next_match
 from preprocess.encode.compiled.integers import signed
 from preprocess.encode.compiled.nfc import is_composed
 from preprocess.encode.compiled.pre_token_cache import (
@@ -24,14 +25,18 @@ from preprocess.encode.compiled.pre_token_cache import (
     token_key,
 )
 from preprocess.encode.compiled.pretokens import PreTokenizerTables, pre_token_end
+from preprocess.encode.compiled.seams import Seams, part_end
 from preprocess.encode.compiled.unmanaged import unmanaged
+from preprocess.encode.compiled.utf8 import decode
 from preprocess.kernels import kernel
 
-LEAD_SHIFT, TRAIL_SHIFT, SHAPE_LIMIT = 12, 22, 1 << 10
+LEAD_SHIFT, TRAIL_SHIFT = 12, 22
 
 _NOT_ASCII = 0x0080808080808080 - (1 << 63)  # the highest bit of each byte
 LENGTH_MASK = (1 << LEAD_SHIFT) - 1
 _COUNT_MASK = SHAPE_LIMIT - 1
+_PART = 1 << 60
+"""Marks a key in the cache: it is not a whole pre-token, which might be in the vocabulary."""
 
 
 class ByteLevelTables(NamedTuple):
@@ -51,6 +56,10 @@ class ByteLevelTables(NamedTuple):
     merges: Merges
     byte_merges: np.ndarray
     """int64 `[256, 256]`, what `find_merge` says of the symbols of two bytes."""
+    seams: Seams
+    characters: np.ndarray
+    """int32 `[0x10000, 4]`, of characters of three bytes that nothing merges with: how many pieces
+    there are and which; empty where there are no seams."""
     wholes: ByteTrie
     """The vocabulary, where a pre-token that it holds is not merged (`ignore_merges`)."""
     shapes: np.ndarray
@@ -145,7 +154,7 @@ def _tokenize_document(
     covered = 0  # the character behind the last piece
     position = begin
     while position < end:
-        section_end, behind, token = _next_added(tables.added, data, position, end)
+        section_end, behind, token = next_match(tables.added, data, position, end)
         if section_end > position:
             at, character, covered = _tokenize_section(
                 tables, scratch, data, position, section_end, pieces, first, at, character, covered
@@ -164,22 +173,6 @@ def _tokenize_document(
             at += 1
         position = behind
     return at
-
-
-@unmanaged
-@kernel
-def _next_added(added: ByteTrie, data: np.ndarray, position: int, end: int) -> tuple[int, int, int]:
-    """Begin, end and id of the next added token; `end` twice and -1 if there is none."""
-    if len(added.leads) > 0:
-        while position < end:
-            if added.leads[data[position]]:
-                behind, token = longest_match(added, data, position, end)
-                if token >= 0:
-                    return position, behind, token
-                position = max(behind, position + 1)
-            else:
-                position += 1
-    return end, end, -1
 
 
 @unmanaged
@@ -214,31 +207,60 @@ def _tokenize_section(
     # Arrays one by one: a function that is not inlined gets every field of a tuple on the stack.
     ends, cache, shapes = scratch.ends, scratch.cache, tables.shapes
     symbols, starts = scratch.word.symbols, scratch.word.starts
+    sides, pairs, pairs_shift = tables.seams.sides, tables.seams.pairs, tables.seams.shift
+    has_wholes = len(tables.wholes.labels) > 0
     ends[:] = begin
     character = 0  # within the section
     position = begin
+    limit = begin  # of the pre-token
+    is_part = False
     while position < end:
-        limit = end
-        for level in range(len(ends)):
-            if ends[level] <= position:
-                ends[level] = pre_token_end(tables.pre_tokenizer, level, data, position, limit)
-            limit = ends[level]
-        length = limit - position
+        flag = 0
+        if position == limit:
+            limit = end
+            for level in range(len(ends)):
+                if ends[level] <= position:
+                    ends[level] = pre_token_end(tables.pre_tokenizer, level, data, position, limit)
+                limit = ends[level]
+            flag = FIRST
+            is_part = False
+        behind = limit
+        if len(sides) > 0 and (data[position] >= 0x80 or limit - position > LONGEST):
+            if not (flag and has_wholes and _is_whole(tables.wholes, data, position, limit)):
+                behind = part_end(sides, pairs, pairs_shift, data, position, limit)
+                is_part = has_wholes
+            if behind - position == 3 and data[position] >= 0xE0 and is_part == has_wholes:
+                code_point, _ = decode(data, position)
+                begins = origin + character - prefix
+                for index in range(1, 1 + signed(tables.characters[code_point, 0])):
+                    if covered > begins:
+                        flag |= COVERED
+                    covered = begins + 1
+                    pieces.ids[at] = tables.characters[code_point, index]
+                    pieces.begins[at] = begins
+                    pieces.flags[at] = flag
+                    at += 1
+                    flag = 0
+                character += 1
+                position = behind
+                continue
+        length = behind - position
         count = 0
         is_ascii = False
         if length <= LONGEST:
             low, high = token_key(data, position, length)
             is_ascii = (low | high) & _NOT_ASCII == 0
+            if is_part:
+                high |= _PART
             slot = slot_of(low, high)
             if cache[slot, 0] == low and cache[slot, 1] == high:
                 count = recall(cache, slot, shapes, LENGTH_MASK, symbols, starts)
             else:
-                count, known = _merge(tables, scratch.word, data, position, limit)
+                count, known = _merge(tables, scratch.word, data, position, behind, is_part)
                 if count <= MOST and known:
                     remember(cache, slot, low, high, symbols, count)
         else:
-            count, _ = _merge(tables, scratch.word, data, position, limit)
-        flag = FIRST
+            count, _ = _merge(tables, scratch.word, data, position, behind, is_part)
         for index in range(count):
             token = signed(symbols[index])
             first_character = character
@@ -261,18 +283,26 @@ def _tokenize_section(
             pieces.flags[at] = flag
             at += 1
             flag = 0
-        position = limit
+        position = behind
     return at, origin + character - prefix, covered
 
 
 @unmanaged
 @kernel
+def _is_whole(wholes: ByteTrie, data: np.ndarray, begin: int, end: int) -> bool:
+    """Whether a pre-token is in the vocabulary."""
+    behind, token = longest_match(wholes, data, begin, end)
+    return token >= 0 and behind == end
+
+
+@unmanaged
+@kernel
 def _merge(
-    tables: ByteLevelTables, word: Word, data: np.ndarray, begin: int, end: int
+    tables: ByteLevelTables, word: Word, data: np.ndarray, begin: int, end: int, is_part: bool
 ) -> tuple[int, bool]:
     """The symbols of a pre-token: their number, and whether all of its bytes are known."""
     word.starts[0] = 0
-    if len(tables.wholes.labels) > 0:
+    if len(tables.wholes.labels) > 0 and not is_part:
         behind, token = longest_match(tables.wholes, data, begin, end)
         if token >= 0 and behind == end:
             word.symbols[0] = token
@@ -344,3 +374,24 @@ def _trim(shape: int, keeps: bool, begin: int, end: int) -> tuple[int, int]:
     if trail > 0 and end >= trail:
         end = max(end - trail, begin)
     return begin, end
+
+
+@kernel
+def merge_characters(
+    merges: Merges, byte_ids: np.ndarray, byte_merges: np.ndarray, word: Word
+) -> np.ndarray:
+    """`characters` of `ByteLevelTables`."""
+    found = np.zeros((0x10000, 4), np.int32)
+    for code_point in range(0x800, 0x10000):
+        lead, second = 0xE0 | code_point >> 12, 0x80 | code_point >> 6 & 0x3F
+        third = 0x80 | code_point & 0x3F
+        for index, byte in enumerate((lead, second, third)):
+            word.symbols[index] = byte_ids[byte]
+            word.starts[index] = index
+        word.starts[3] = 3
+        word.merges[0], word.merges[1] = byte_merges[lead, second], byte_merges[second, third]
+        count = merge_all(merges, word, 3)
+        found[code_point, 0] = count
+        for index in range(count):
+            found[code_point, 1 + index] = word.symbols[index]
+    return found

@@ -6,7 +6,8 @@ from typing import Any
 
 import tokenizers
 
-from preprocess.encode.compiled.byte_level import SHAPE_LIMIT
+from preprocess.encode.compiled.added_tokens import added_reason, ordinary_tokens
+from preprocess.encode.compiled.byte_trie import SHAPE_LIMIT
 from preprocess.encode.compiled.pre_token_cache import ID_BITS
 from preprocess.encode.compiled.pretokens import GPT2, parse_levels
 
@@ -69,20 +70,10 @@ def _model_reason(model: dict[str, Any]) -> str | None:
 
 
 def _added_reason(description: dict[str, Any]) -> str | None:
-    tokens = [token for token in description["added_tokens"] if not token["special"]]
-    for token in tokens:
-        for name in ("single_word", "lstrip", "rstrip"):
-            if token[name]:
-                return f"its added token {token['content']!r} has {name}"
+    for token in ordinary_tokens(description):
         if normalizes(description) and token["normalized"] and _composed(token) != token["content"]:
             return f"its added token {token['content']!r} is not in NFC"
-        if not token["content"] or len(token["content"]) >= SHAPE_LIMIT:
-            return f"its added token {token['content']!r} is empty or too long"
-        if token["id"] >= (1 << ID_BITS) - 1:
-            return "its vocabulary is out of range"
-    if len({token["normalized"] for token in tokens}) > 1:
-        return "some of its added tokens are normalized and some are not"
-    return None
+    return added_reason(description)
 
 
 def normalizes(description: dict[str, Any]) -> bool:

@@ -7,14 +7,16 @@ from typing import Any
 import numpy as np
 
 from preprocess.encode.aligned import TokenizedDocuments
+from preprocess.encode.compiled.added_tokens import added_entries, added_ids
 from preprocess.encode.compiled.align import Text
-from preprocess.encode.compiled.bpe import merge_table, merges_of, merges_of_pairs
+from preprocess.encode.compiled.bpe import make_word, merge_table, merges_of, merges_of_pairs
 from preprocess.encode.compiled.byte_level import (
     LEAD_SHIFT,
     TRAIL_SHIFT,
     ByteLevelTables,
     Scratch,
     make_scratch,
+    merge_characters,
     tokenize_documents,
 )
 from preprocess.encode.compiled.byte_level_rules import (
@@ -24,13 +26,14 @@ from preprocess.encode.compiled.byte_level_rules import (
     parse_trims,
     parts,
 )
-from preprocess.encode.compiled.byte_trie import PASSED_OVER, byte_trie, byte_trie_arrays
+from preprocess.encode.compiled.byte_trie import byte_trie, byte_trie_arrays
 from preprocess.encode.compiled.left_over import run_kernel
 from preprocess.encode.compiled.nfc import composition_classes
 from preprocess.encode.compiled.pretokens import PreTokenizerTables, character_classes
+from preprocess.encode.compiled.seams import Seams, filter_shift, seam_arrays
 from preprocess.encode.compiled.tables import Tables, cached_tables, tokenizer_key
 from preprocess.encode.library import LibraryTokenizer
-from preprocess.encode.tokenizer import corpus_description, load_backend, vocab_size
+from preprocess.encode.tokenizer import corpus_description, vocab_size
 from preprocess.format import id_dtype
 
 
@@ -92,6 +95,8 @@ def _tables(description: dict[str, Any], arrays: Tables, unicode: Tables) -> Byt
         fuse_unknown=bool(model.get("fuse_unk")),
         merges=merges_of(arrays["merges"]),
         byte_merges=arrays["byte_merges"],
+        seams=Seams(arrays["sides"], arrays["pairs"], filter_shift(arrays["pairs"])),
+        characters=arrays["characters"],
         wholes=byte_trie(arrays, "wholes"),
         shapes=arrays["shapes"],
         prefix_space=bool(pre_tokenizers[-1]["add_prefix_space"]),
@@ -125,37 +130,27 @@ def _build(tokenizer_json: str) -> Tables:
         for token, number in vocabulary.items()
         if model.get("ignore_merges") and token and all(c in bytes_of for c in token)
     }
-    added = _added_ids(tokenizer_json)
+    byte_merges = merges_of_pairs(merges_of(cells), byte_ids)
+    sides, filter_of_pairs = seam_arrays(
+        (bytes(bytes_of[c] for c in a), bytes(bytes_of[c] for c in b)) for a, b in merges
+    )
+    characters = merge_characters(merges_of(cells), byte_ids, byte_merges, make_word(3))
+    if any(byte_ids[byte] < 0 for byte in symbols):  # unknown bytes that follow each other may fuse
+        sides, characters = sides[:0], characters[:0]
+    added = added_ids(tokenizer_json)
     size = vocab_size(tokenizer_json)
     return {
         "byte_ids": byte_ids,
         "merges": cells,
-        "byte_merges": merges_of_pairs(merges_of(cells), byte_ids),
+        "byte_merges": byte_merges,
+        "sides": sides,
+        "pairs": filter_of_pairs,
+        "characters": characters,
         "shapes": _shapes(vocabulary, added, size),
         "vocab_size": np.array([size]),
-        **byte_trie_arrays("added", _added_entries(original, added)),
+        **byte_trie_arrays("added", added_entries(original, added)),
         **byte_trie_arrays("wholes", wholes),
     }
-
-
-def _added_ids(tokenizer_json: str) -> dict[str, int]:
-    """The ids of added tokens that are not special, which the library may number anew."""
-    backend = load_backend(tokenizer_json)
-    tokens = json.loads(tokenizer_json)["added_tokens"]
-    found = {t["content"]: backend.token_to_id(t["content"]) for t in tokens if not t["special"]}
-    return {content: number for content, number in found.items() if number is not None}
-
-
-def _added_entries(description: dict[str, Any], added: dict[str, int]) -> dict[bytes, int]:
-    """Tokens that are found in text; and the unknown token, which is found and passed over."""
-    tokens = description["added_tokens"]
-    entries = {content.encode(): number for content, number in added.items()}
-    normalized = {t["normalized"] for t in tokens if not t["special"]}
-    for token in tokens:
-        is_unknown = token["content"] == description["model"].get("unk_token")
-        if entries and token["special"] and is_unknown and token["normalized"] in normalized:
-            entries[token["content"].encode()] = PASSED_OVER
-    return entries
 
 
 def _shapes(vocabulary: dict[str, int], added: dict[str, int], size: int) -> np.ndarray:

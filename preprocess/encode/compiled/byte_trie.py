@@ -10,6 +10,8 @@ from preprocess.encode.compiled.trie import build_trie
 from preprocess.encode.compiled.unmanaged import unmanaged
 from preprocess.kernels import kernel
 
+SHAPE_LIMIT = 1 << 10
+"""Above the bytes of any token."""
 PASSED_OVER = -2
 """The id of a string that is found and left as it is."""
 
@@ -71,3 +73,19 @@ def longest_match(trie: ByteTrie, data: np.ndarray, position: int, end: int) -> 
         if base == 0:
             break
     return behind, token
+
+
+@unmanaged
+@kernel
+def next_match(trie: ByteTrie, data: np.ndarray, position: int, end: int) -> tuple[int, int, int]:
+    """Begin, end and id of the next string in a text; `end` twice and -1 if there is none."""
+    if len(trie.leads) > 0:
+        while position < end:
+            if trie.leads[data[position]]:
+                behind, token = longest_match(trie, data, position, end)
+                if token >= 0:
+                    return position, behind, token
+                position = max(behind, position + 1)
+            else:
+                position += 1
+    return end, end, -1

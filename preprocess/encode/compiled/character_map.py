@@ -24,6 +24,7 @@ SAME = 0
 UNSURE = -1
 """The entry of a character whose neighbours matter."""
 
+_BACKTICK, _APOSTROPHE, _QUOTE = 0x60, 0x27, 0x22
 _SURROGATES = range(0xD800, 0xE000)
 _GRAPHEME_CATEGORIES = {"Mn", "Mc", "Me", "Cf", "Cn", "Cs"}
 _GRAPHEME_RANGES = (
@@ -43,19 +44,24 @@ class CharacterMap(NamedTuple):
     """int32 `[0x110000]`: SAME, UNSURE, or where in `texts` the length of its text stands."""
     texts: np.ndarray
     """uint8: a length, that many bytes of UTF-8, a length, ..."""
+    pairs_quotes: bool
+    """Two of ` or of ' become one of " before anything else (ALBERT)."""
 
 
 def character_map_arrays(
-    normalizer: tokenizers.normalizers.Normalizer, by_grapheme: bool
+    normalizer: tokenizers.normalizers.Normalizer, composes: bool, by_grapheme: bool
 ) -> Tables:
     """The arrays of `CharacterMap`.
 
     Args:
         normalizer: works character by character but for what this module's docstring names.
+        composes: it composes, decomposes or orders marks.
         by_grapheme: it looks at graphemes of several characters.
     """
     answers = _map_one_by_one(normalizer.normalize_str)
-    unsure = _composing() | (answers.lengths == 0)
+    unsure = answers.lengths == 0
+    if composes:
+        unsure |= _composing()
     if by_grapheme:
         unsure |= _joining()
     same = (answers.lengths == 1) & (answers.first() == np.arange(0x110000))
@@ -103,16 +109,18 @@ def map_characters(
     data: np.ndarray,
     position: int,
     end: int,
+    character: int,
     text: np.ndarray,
     origins: np.ndarray,
 ) -> int:
-    """Normalize a document.
+    """Normalize a document, or a section of it.
 
     Args:
         table: what becomes of each character.
         data: uint8, valid UTF-8.
-        position: where the document begins.
+        position: where it begins.
         end: where it ends.
+        character: characters of the document before it.
         text: uint8, the normalized text is written to it.
         origins: int32, for each of its bytes, which character of the document it stands for.
 
@@ -121,10 +129,17 @@ def map_characters(
     """
     entries, texts = table.entries, table.texts
     at = 0
-    character = 0
     while position < end:
         here = position
         code_point, position = decode(data, here)
+        is_quote = table.pairs_quotes and code_point in (_BACKTICK, _APOSTROPHE)
+        if is_quote and position < end and data[position] == code_point:
+            position += 1
+            text[at] = _QUOTE
+            origins[at] = character + 1  # what stays stands where the last one stood
+            at += 1
+            character += 2
+            continue
         entry = signed(entries[code_point])
         if entry == SAME:
             for index in range(here, position):

@@ -58,6 +58,8 @@ class UnigramTables(NamedTuple):
     """0, SPACES or MIXED."""
     strips_left: bool
     strips_right: bool
+    strips_first: bool
+    """Before characters are mapped, not after."""
     splits_white: bool
     """White space parts words and is no text (`WhitespaceSplit`)."""
     prepends: bool
@@ -140,8 +142,24 @@ def tokenize_documents(
     at = 0
     for document in range(len(left_over)):
         begin, end = text.offsets[document], text.offsets[document + 1]
+        character = 0
+        if tables.strips_first:
+            stripped = begin
+            if tables.strips_left:
+                stripped = _skip_white(tables.white, text.data, begin, end)
+            if tables.strips_right:
+                end = _white_end(tables.white, text.data, stripped, end)
+            for index in range(begin, stripped):
+                character += text.data[index] & 0xC0 != 0x80
+            begin = stripped
         length = map_characters(
-            tables.characters, text.data, begin, end, scratch.normalized, scratch.normalized_origins
+            tables.characters,
+            text.data,
+            begin,
+            end,
+            character,
+            scratch.normalized,
+            scratch.normalized_origins,
         )
         if length < 0:
             left_over[document] = True
@@ -159,9 +177,9 @@ def _mark_spaces(tables: UnigramTables, scratch: Scratch, end: int) -> int:
     white, source = tables.white, scratch.normalized
     text, origins = scratch.text, scratch.origins
     position = 0
-    if tables.strips_left:
+    if tables.strips_left and not tables.strips_first:
         position = _skip_white(white, source, 0, end)
-    if tables.strips_right:
+    if tables.strips_right and not tables.strips_first:
         end = _white_end(white, source, position, end)
     at = 0
     starts_word = True

@@ -1,17 +1,19 @@
 """Which Unigram tokenizers `unigram` holds, and what their parts say."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from preprocess.encode.compiled.byte_level import SHAPE_LIMIT
 from preprocess.encode.compiled.byte_level_rules import parts
+from preprocess.encode.compiled.byte_trie import SHAPE_LIMIT
 from preprocess.encode.compiled.pre_token_cache import ID_BITS
 from preprocess.encode.compiled.unigram import MIXED, SPACES
 
 _MARK = "\u2581"
 _BY_CHARACTER = {"NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "Precompiled"}
 """Normalizers that `character_map` holds."""
+_COMPOSING = {"NFC", "NFD", "NFKC", "NFKD", "StripAccents", "Precompiled"}
+_QUOTES = ("``", "''")
 _RUNS = {" {2,}": SPACES, r"\s{2,}|[\n\r\t]": MIXED}
 
 
@@ -21,13 +23,22 @@ class UnigramRules:
 
     by_character: tuple[dict[str, Any], ...]
     """Normalizers that work character by character."""
+    pairs_quotes: bool
+    """Two of ` or of ' become one of " first."""
     collapses: int
     """0, SPACES or MIXED."""
     strips_left: bool
     strips_right: bool
+    strips_first: bool
+    """Before what works character by character."""
     splits_white: bool
     prepends: bool
     splits: bool
+
+    @property
+    def composes(self) -> bool:
+        """Whether characters are composed, decomposed or ordered."""
+        return any(part["type"] in _COMPOSING for part in self.by_character)
 
     @property
     def by_grapheme(self) -> bool:
@@ -69,10 +80,9 @@ def byte_pieces(vocabulary: list[tuple[str, float]]) -> list[int]:
 
 def parse_rules(description: dict[str, Any]) -> UnigramRules | str:
     """What normalizer and pre-tokenizer do, or why that is not held."""
-    normalized = _parse_normalizers(parts(description["normalizer"], "normalizers"))
+    normalized = parse_normalizers(parts(description["normalizer"], "normalizers"))
     if isinstance(normalized, str):
         return normalized
-    by_character, collapses, strips = normalized
     found = parts(description["pre_tokenizer"], "pretokenizers")
     names = [part["type"] for part in found]
     if names not in (["Metaspace"], ["WhitespaceSplit", "Metaspace"]):
@@ -83,31 +93,81 @@ def parse_rules(description: dict[str, Any]) -> UnigramRules | str:
     scheme, splits = metaspace["prepend_scheme"], metaspace["split"]
     if splits_white and not (scheme == "always" and splits):
         return "its pre-tokenizer does not begin every word with its mark"
+    if splits_white and normalized.marks_runs:
+        return "its normalizer puts marks where its pre-tokenizer wants spaces"
     return UnigramRules(
-        tuple(by_character), collapses, *strips, splits_white, scheme != "never", splits
+        tuple(normalized.by_character),
+        normalized.pairs_quotes,
+        normalized.collapses,
+        *normalized.strips,
+        normalized.strips_first,
+        splits_white,
+        scheme != "never",
+        splits,
     )
 
 
-def _parse_normalizers(
-    found: list[dict[str, Any]],
-) -> tuple[list[dict[str, Any]], int, tuple[bool, bool]] | str:
-    """Those that work character by character, the run that is collapsed, the sides stripped."""
-    by_character: list[dict[str, Any]] = []
-    collapses, strips = 0, (False, False)
+@dataclass
+class Normalizers:
+    """What a list of normalizers does, in the order of the fields."""
+
+    quotes: list[str] = field(default_factory=list)
+    strips_first: bool = False
+    """Whether it strips here, not at the end."""
+    by_character: list[dict[str, Any]] = field(default_factory=list)
+    collapses: int = 0
+    """0, SPACES or MIXED."""
+    marks_runs: bool = False
+    """Runs become the mark, not a space."""
+    strips: tuple[bool, bool] = (False, False)
+    """Left and right."""
+
+    @property
+    def pairs_quotes(self) -> bool:
+        """Whether two of ` or of ' become one of "."""
+        return bool(self.quotes)
+
+
+def parse_normalizers(found: list[dict[str, Any]]) -> Normalizers | str:
+    """What normalizers do, or why that is not held."""
+    rules = Normalizers()
     for part in found:
-        name = part["type"]
-        if name in _BY_CHARACTER and not any(strips):
-            # A run of white space is one before NFC and after it.
-            if collapses and name != "NFC":
-                return f"its normalizer has {name} after Replace"
-            by_character.append(part)
-        elif name == "Replace" and not collapses and not any(strips):
-            pattern = part["pattern"].get("Regex", "")
-            if pattern not in _RUNS or part["content"] != " ":
-                return f"its normalizer replaces {part['pattern']}"
-            collapses = _RUNS[pattern]
-        elif name == "Strip" and not any(strips):
-            strips = (part["strip_left"], part["strip_right"])
-        else:
-            return f"its normalizer has {name}"
-    return by_character, collapses, strips
+        reason = _add_normalizer(rules, part)
+        if reason:
+            return reason
+    if rules.quotes and sorted(rules.quotes) != sorted(_QUOTES):
+        return f"its normalizer replaces {rules.quotes[0]!r}"
+    return rules
+
+
+def _add_normalizer(rules: Normalizers, part: dict[str, Any]) -> str | None:
+    name = part["type"]
+    if name == "Strip" and not any(rules.strips):
+        rules.strips = (part["strip_left"], part["strip_right"])
+        return None
+    if name == "Replace":
+        return _add_replacement(rules, part)
+    if name not in _BY_CHARACTER:
+        return f"its normalizer has {name}"
+    if rules.collapses and name != "NFC":
+        # A run of white space is one before NFC and after it.
+        return f"its normalizer has {name} after Replace"
+    if any(rules.strips) and not (rules.collapses or rules.strips_first):
+        if any(before["type"] != "Lowercase" for before in rules.by_character):
+            return f"its normalizer has {name} after Strip"
+        rules.strips_first = True
+    rules.by_character.append(part)
+    return None
+
+
+def _add_replacement(rules: Normalizers, part: dict[str, Any]) -> str | None:
+    literal, pattern = part["pattern"].get("String", ""), part["pattern"].get("Regex", "")
+    first = not (rules.by_character or rules.collapses or any(rules.strips))
+    if literal in _QUOTES and part["content"] == '"' and first:
+        rules.quotes.append(literal)
+        return None
+    contents = (" ", _MARK) if pattern == " {2,}" else (" ",)
+    if pattern not in _RUNS or part["content"] not in contents or rules.collapses:
+        return f"its normalizer replaces {part['pattern']}"
+    rules.collapses, rules.marks_runs = _RUNS[pattern], part["content"] == _MARK
+    return None

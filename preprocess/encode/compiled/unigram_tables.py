@@ -74,7 +74,7 @@ class UnigramTokenizer:
 
 def _tables(arrays: Tables, rules: UnigramRules) -> UnigramTables:
     return UnigramTables(
-        characters=CharacterMap(arrays["entries"], arrays["texts"]),
+        characters=CharacterMap(arrays["entries"], arrays["texts"], rules.pairs_quotes),
         white=arrays["white"],
         labels=arrays["labels"],
         bases=arrays["bases"],
@@ -87,6 +87,7 @@ def _tables(arrays: Tables, rules: UnigramRules) -> UnigramTables:
         collapses=rules.collapses,
         strips_left=rules.strips_left,
         strips_right=rules.strips_right,
+        strips_first=rules.strips_first,
         splits_white=rules.splits_white,
         prepends=rules.prepends,
         splits=rules.splits,
@@ -108,7 +109,9 @@ def _build(tokenizer_json: str, rules: UnigramRules) -> Tables:
     cell_ids[trie.ends] = list(ids.values())
     scores = np.zeros(cells)
     scores[trie.ends] = [vocabulary[number][1] for number in ids.values()]
-    characters = character_map_arrays(_normalizer(tokenizer_json, rules), rules.by_grapheme)
+    characters = character_map_arrays(
+        _normalizer(tokenizer_json, rules), rules.composes, rules.by_grapheme
+    )
     byte_ids = byte_pieces(vocabulary) if model.get("byte_fallback") else []
     return characters | {
         "white": _white(),

@@ -31,6 +31,8 @@ MORE = [
     *[
         "The İstanbul ẞ ΑΣ",
         "don't.  Stop.\tGo",
+        "``a'' '''b```c ` ' '",
+        " \u3000\u00a0 x \u2003\u3000 ",
         "道可道，非常道。名可名",
         "\u200bzero\u200dwidth\u00ad",
     ],

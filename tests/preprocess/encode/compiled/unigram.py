@@ -53,6 +53,11 @@ def equal_scores(description: Description) -> None:
         piece[1] = -float(len(piece[0]))
 
 
+def literal(pattern: str, content: str) -> Description:
+    return {"type": "Replace", "pattern": {"String": pattern}, "content": content}
+
+
+QUOTES = [literal("``", '"'), literal("''", '"')]
 RUNS = replace(r"\s{2,}|[\n\r\t]")
 VARIANTS: dict[str, Callable[[Description], Any]] = {
     "nfkc": lambda d: None,
@@ -70,6 +75,16 @@ VARIANTS: dict[str, Callable[[Description], Any]] = {
     ),
     "spaces": lambda d: d.update(
         normalizer=normalizers("NFKC", replace(" {2,}"), strip(True, True))
+    ),
+    "albert, converted": lambda d: d.update(
+        normalizer=normalizers(*QUOTES, "NFKD", "StripAccents", "Lowercase", replace(" {2,}")),
+        pre_tokenizer=words(metaspace()),
+    ),
+    "deberta, converted": lambda d: d.update(
+        normalizer=normalizers("Lowercase", strip(True, True), "NFKC", replace(" {2,}"))
+    ),
+    "xlm-r, converted": lambda d: d.update(
+        normalizer=normalizers("NFKC", strip(False, True), replace(" {2,}", "▁"))
     ),
     "byte fallback": byte_fallback,
     "equal scores": equal_scores,
