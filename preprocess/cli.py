@@ -11,8 +11,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from preprocess import kernels
+from preprocess import kernels, panels
 from preprocess.build_progress import show_build
+from preprocess.command_line import Command, Group, in_panels
 from preprocess.console import console
 from preprocess.describe import dropped_table, summary, summary_table
 from preprocess.errors import WholewordError
@@ -37,10 +38,10 @@ PROCESSORS = (
 
 app = typer.Typer(
     help="Turn raw text into shards for masked language modelling.",
+    cls=Group,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 Inputs = Annotated[
@@ -85,7 +86,9 @@ Hmm = Annotated[bool, typer.Option(help="Let jieba guess words it does not know.
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
-@app.command("build-shards")
+@app.command(
+    "build-shards", cls=in_panels(panels.BUILD_PANELS), epilog=panels.BUILD_EXAMPLES
+)
 def build_shards(
     inputs: Inputs = [SAMPLE],  # noqa: B006 (typer copies it)
     output: Annotated[
@@ -96,7 +99,7 @@ def build_shards(
     user_dict: UserDicts = [],  # noqa: B006
     hmm: Hmm = True,
     max_length: Annotated[int, typer.Option(help="Tokens a row, special tokens included.")] = 512,
-    pairs: Annotated[bool, typer.Option(help="Leave room for a pair's special tokens.")] = False,
+    pairs: Annotated[bool, typer.Option("--pairs", help="Leave room for a pair's special tokens.")] = False,
     document_separator: Annotated[
         str, typer.Option(help="What ends a document of plain text: line, blank-line or file.")
     ] = "line",
@@ -156,7 +159,9 @@ def build_shards(
     audit: Annotated[
         int, typer.Option(help="Compare every Nth document with the reference; 0: never.")
     ] = 1000,
-    overwrite: Annotated[bool, typer.Option(help="Replace shards that are there.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace shards that are there.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Segment, tokenize, and write sharded Arrow files with word boundaries."""
@@ -191,7 +196,7 @@ def build_shards(
     _build(options, overwrite, as_json)
 
 
-@app.command()
+@app.command(cls=Command, epilog=panels.VERIFY_EXAMPLES)
 def verify(
     folder: Folder = None,
     data: Data = None,
@@ -212,7 +217,7 @@ def verify(
     console.print(f"[green]{data}: all {files} files match the manifest[/]")
 
 
-@app.command()
+@app.command(cls=Command, epilog=panels.DESCRIBE_EXAMPLES)
 def describe(
     folder: Folder = None,
     data: Data = None,
@@ -230,7 +235,7 @@ def describe(
         _report(manifest, data, "", as_json)
 
 
-@app.command()
+@app.command(cls=Command, epilog=panels.PREVIEW_EXAMPLES)
 def preview(
     text: Annotated[str, typer.Option(help="A sentence.")],
     tokenizer: Tokenizer = SAMPLE_TOKENIZER,
@@ -247,7 +252,7 @@ def preview(
         show_cut(cut)
 
 
-@app.command("train-vocab")
+@app.command("train-vocab", cls=Command, epilog=panels.VOCABULARY_EXAMPLES)
 def train_vocab(
     inputs: Inputs = ["samples/zh", "samples/en"],  # noqa: B006
     output: Annotated[Path, typer.Option("--output", "-o", help="The new folder.")] = Path(

@@ -19,6 +19,8 @@ sys.path.insert(0, str(ROOT))
 
 import typer  # noqa: E402
 
+from preprocess.help_page import Entry, entry_of  # noqa: E402
+
 PAGE = ROOT / "docs" / "options.md"
 STALE = "the command line changed: run python scripts/make_options.py and say so in CHANGELOG.md"
 
@@ -26,26 +28,11 @@ _INTRODUCTION = """# Options
 
 Written by `python scripts/make_options.py` from the code; edit the help texts there, not this page.
 
-`-h` or `--help` shows the same. An option without a default is off, or empty, unless it is given;
-dashes and underscores in the names of `train/pretrain.py`'s options mean the same.
+`-h` or `--help` shows the same. An option without a default is off, or empty, unless it is given.
+Dashes and underscores in names mean the same. Several values of one option stand behind it with
+spaces between them, or each behind its own mention of the option. What other toolkits call an
+option is in [migrate.md](migrate.md).
 """
-
-_KINDS = {bool: "flag", int: "integer", float: "number", list: "texts", tuple: "text"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """One option."""
-
-    flags: tuple[str, ...]
-    """Every spelling, with its dashes."""
-    values: str
-    """What can be given."""
-    default: str
-    """What is taken where nothing is given; empty if that is nothing."""
-    text: str
-    """The help text."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Section:
@@ -70,63 +57,19 @@ def sections() -> Iterator[Section]:
 def _typer_sections(program: str, app: typer.Typer) -> Iterator[Section]:
     group: Any = typer.main.get_command(app)
     for name, command in group.commands.items():
-        entries = tuple(_typer_entry(option) for option in command.params if not option.hidden)
+        entries = tuple(entry_of(option) for option in command.params if not option.hidden)
         yield Section(f"{program} {name}", " ".join((command.help or "").split()), entries)
 
 
-def _typer_entry(option: Any) -> Entry:
-    default = "required" if option.required else _spell_default(option.default)
-    if isinstance(option.show_default, str):  # what follows from the machine is said in words
-        default = option.show_default
-    limits = getattr(option, "type", option)  # where an older typer keeps them
-    least, most = getattr(limits, "min", None), getattr(limits, "max", None)
-    kind: Any = type(option.default)
-    if option.default is None and hasattr(option, "type_descriptor"):  # the annotation says it
-        kind = option.type_descriptor.annotation
-    values = _KINDS.get(kind, "text")
-    if least is not None:
-        values += f", {least} or more" if most is None else f", {least} to {most}"
-    return Entry((*option.opts, *option.secondary_opts), values, default, option.help or "")
-
-
 def _training_sections(program: str) -> Iterator[Section]:
-    from train.options import Options, flag
+    from train.option_parser import group_entries
+    from train.options import Options
 
     groups: dict[str, Any] = typing.get_type_hints(Options)
     for name, group in groups.items():
-        if not dataclasses.is_dataclass(group):
-            continue
-        hints = typing.get_type_hints(group)
-        entries = tuple(
-            Entry(
-                (flag(field.name),),
-                _spell_type(hints[field.name]),
-                _spell_default(_default(field)),
-                field.metadata["help"],
-            )
-            for field in dataclasses.fields(group)
-        )
-        text = (group.__doc__ or "").strip().splitlines()[0]
-        yield Section(f"{program}: {name}", text, entries)
-
-
-def _default(field: dataclasses.Field[Any]) -> Any:
-    made = field.default_factory
-    return field.default if isinstance(made, type(dataclasses.MISSING)) else made()
-
-
-def _spell_type(hint: Any) -> str:
-    if typing.get_origin(hint) is typing.Literal:
-        return ", ".join(f"`{choice}`" for choice in typing.get_args(hint))
-    return _KINDS.get(typing.get_origin(hint) or hint, "text")
-
-
-def _spell_default(value: Any) -> str:
-    if value is None or value is False or value in ("", [], ()):
-        return ""
-    if value is True:
-        return "on"
-    return f"`{' '.join(map(str, value)) if isinstance(value, list | tuple) else value}`"
+        if dataclasses.is_dataclass(group):
+            text = (group.__doc__ or "").strip().splitlines()[0]
+            yield Section(f"{program}: {name}", text, tuple(group_entries(group)))
 
 
 def page() -> str:

@@ -17,21 +17,24 @@ STAGES = {
 BASE = {
     "preprocess": {
         "cache",
+        "command_line",
         "console",
         "errors",
         "files",
+        "foreign_options",
         "format",
+        "help_page",
         "kernels",
         "options",
         "sigbus",
         "user_function",
     },
-    "train": {"argument_lists", "options", "recipes"},
+    "train": {"argument_lists", "option_parser", "options", "panels", "recipes"},
 }
 # Stages that do not see each other although one stands before the other.
 STRANGERS = {("preprocess", "write", "encode")}
 # Names that mean the same wherever they stand.
-SAME_MEANING = {"__init__", "__main__", "cli", "options", "sentences", "whitespace", "run"}
+SAME_MEANING = {"__init__", "__main__", "cli", "options", "panels", "sentences", "whitespace", "run"}
 
 
 def modules() -> dict[str, Path]:

@@ -9,11 +9,12 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from preprocess.command_line import in_panels
 from preprocess.console import console
 from preprocess.errors import WholewordError
+from train import panels
 from train.adapt.chain import REPORT, adapt
 from train.adapt.options import MASKINGS, AdaptOptions
-from train.argument_lists import SpacedLists
 from train.evaluate.task_file import Columns
 from train.report.progress import silence_libraries
 
@@ -81,10 +82,11 @@ def adapt_command(
         str | None, typer.Option(help="Column of the second text, for a task of pairs.")
     ] = None,
     transductive: Annotated[
-        bool, typer.Option(help="Pretrain on the texts of the test part too.")
+        bool, typer.Option("--transductive", help="Pretrain on the texts of the test part too.")
     ] = False,
     quick: Annotated[
-        bool, typer.Option(help="About half an hour on two cores: less pretraining, 200 labels.")
+        bool,
+        typer.Option("--quick", help="About half an hour on two cores: less pretraining, 200 labels."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON at the end.")] = False,
 ) -> None:
@@ -125,7 +127,9 @@ def adapt_command(
 
 def register(app: typer.Typer) -> None:
     """Add the command to an application."""
-    app.command("adapt", cls=SpacedLists)(adapt_command)
+    app.command("adapt", cls=in_panels(panels.ADAPT_PANELS), epilog=panels.ADAPT_EXAMPLES)(
+        adapt_command
+    )
 
 
 def _say(line: str) -> None:

@@ -12,12 +12,13 @@ from rich.markup import escape
 from rich.table import Table
 from transformers import PreTrainedModel
 
+from preprocess.command_line import Command, Group, in_panels
 from preprocess.console import console
 from preprocess.encode.tokenizer import load_tokenizer
 from preprocess.errors import WholewordError
 from preprocess.write.manifest import read_manifest
+from train import panels
 from train.adapt_cli import register as register_adapt
-from train.argument_lists import SpacedLists
 from train.compare_cli import register as register_compare
 from train.data.loader import evaluation_batches
 from train.data.preview import preview
@@ -47,10 +48,10 @@ SHOWN_LINES = 3
 
 app = typer.Typer(
     help="Look at what training sees and at what a model has learned.",
+    cls=Group,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 Model = Annotated[str, typer.Option(help="A hub id or folder, such as RUN/final.")]
@@ -60,10 +61,12 @@ Share = Annotated[
     float, typer.Option(min=0.001, max=0.999, help="Expected share of masked tokens.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Trust = Annotated[bool, typer.Option(help="Run Python code that a hub model brings along.")]
+Trust = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run Python code that a hub model brings along.")
+]
 
 
-@app.command("evaluate")
+@app.command("evaluate", cls=in_panels(panels.EVALUATE_PANELS), epilog=panels.EVALUATE_EXAMPLES)
 def evaluate_command(
     model: Model = "runs/default/final",
     data: Data = Path("shards"),
@@ -101,7 +104,7 @@ def evaluate_command(
         console.print(_scores_table(f"{model} on {data}, {part}", scores))
 
 
-@app.command("predict")
+@app.command("predict", cls=in_panels(panels.PREDICT_PANELS), epilog=panels.PREDICT_EXAMPLES)
 def predict_command(
     source: Annotated[Path, typer.Option("--input", "-i", help="Text file, a sample a line.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="CSV: src, pred, mask.")],
@@ -140,7 +143,7 @@ def predict_command(
     )
 
 
-@app.command("preview")
+@app.command("preview", cls=in_panels(panels.PREVIEW_PANELS), epilog=panels.PREVIEW_EXAMPLES)
 def preview_command(
     data: Data = Path("shards"),
     rows: Annotated[int, typer.Option(min=1, help="How many rows, at most.")] = 8,
@@ -164,7 +167,7 @@ register_compare(app)
 register_adapt(app)
 
 
-@app.command("average", cls=SpacedLists)
+@app.command("average", cls=Command, epilog=panels.AVERAGE_EXAMPLES)
 def average_command(
     models: Annotated[
         list[str],

@@ -9,9 +9,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from preprocess.command_line import in_panels
 from preprocess.console import console, warn
 from preprocess.errors import WholewordError
-from train.argument_lists import SpacedLists
+from train import panels
 from train.evaluate.compare import (
     LEARNING_RATES,
     CompareOptions,
@@ -74,7 +75,7 @@ def compare_command(
         list[Path], typer.Option(help="Shards whose documents are left out of the test part.")
     ] = [],  # noqa: B006
     trust_remote_code: Annotated[
-        bool, typer.Option(help="Run Python code that a hub model brings along.")
+        bool, typer.Option("--trust-remote-code", help="Run Python code that a hub model brings along.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
@@ -114,7 +115,9 @@ def compare_command(
 
 def register(app: typer.Typer) -> None:
     """Add the command to an application."""
-    app.command("compare", cls=SpacedLists)(compare_command)
+    app.command("compare", cls=in_panels(panels.COMPARE_PANELS), epilog=panels.COMPARE_EXAMPLES)(
+        compare_command
+    )
 
 
 def _do(setting: Setting, quiet: bool) -> dict[str, Any]:

@@ -1,15 +1,17 @@
 """What can be set on the command line of `train/pretrain.py`, and what each option means."""
 
-import argparse
 import os
 import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 from preprocess.errors import WholewordError
+from preprocess.foreign_options import TRAINING, explain
 from train.argument_lists import merge_lists, repeated
+from train.option_parser import OptionParser, flag
+from train.panels import TRAINING_EXAMPLES
 from train.recipes import apply_recipe
 
 VALIDATION = "validation"
@@ -17,6 +19,7 @@ VALIDATION = "validation"
 RESERVED = (VALIDATION, "train", "run")
 """Kinds of metrics that no other validation may be named like."""
 PRECISIONS = ("fp16", "bf16", "fp32")
+_PURPOSE = "Pretrain a masked language model on shards. The same command continues a stopped run."
 
 
 def _option(default: Any, text: str) -> Any:
@@ -284,33 +287,29 @@ def parse(arguments: list[str]) -> Options:
     Raises:
         WholewordError: an option is unknown or its value is impossible.
     """
-    from transformers import (
-        HfArgumentParser,  # a second's import, not needed by the readers of this file
-    )
-
-    class Parser(HfArgumentParser):
-        def error(self, message: str) -> NoReturn:
-            raise _refusal(message)
-
-    parser = Parser(list(_GROUPS), allow_abbrev=False, prog="train/pretrain.py")
-    lists = {name for name, action in parser._option_string_actions.items() if action.nargs == "+"}
-    arguments = merge_lists(arguments, {name.replace("_", "-") for name in lists})
-    if name := repeated(arguments, set(parser._option_string_actions)):
+    parser = OptionParser(_GROUPS, TRAINING, _PURPOSE, TRAINING_EXAMPLES)
+    arguments = merge_lists(arguments, parser.lists)
+    if name := repeated(arguments, parser.spellings):
         raise _refusal(f"{name[0]} is given {name[1]} times, and takes one value")
-    model, data, optimization, run, unknown = parser.parse_args_into_dataclasses(
-        arguments, return_remaining_strings=True, look_for_args_file=False
-    )
+    try:
+        (model, data, optimization, run), given, unknown = parser.read(arguments)
+    except ValueError as error:
+        raise _refusal(str(error)) from None
     if unknown:
-        raise _refusal(f"unknown {' '.join(unknown)}")
-    for action in parser._actions:
-        action.default = argparse.SUPPRESS
-    given = frozenset(vars(parser.parse_args(arguments)))
+        raise _refusal(_explain(unknown, parser))
     _check_metric(run, data)
     line = ""
     if optimization.recipe != "none":
         groups = [data, optimization]
         (data, optimization), line = apply_recipe(optimization.recipe, groups, given)
     return Options(model, data, optimization, run, given, line)
+
+
+def _explain(unknown: list[str], parser: OptionParser) -> str:
+    options = [word for word in unknown if word.startswith("--") and word != "--"]
+    if not options:
+        return f"unknown {' '.join(unknown)}"
+    return explain(options, TRAINING, parser.spellings)
 
 
 def _check_metric(run: RunOptions, data: DataOptions) -> None:
@@ -324,11 +323,6 @@ def _check_metric(run: RunOptions, data: DataOptions) -> None:
 
 def _refusal(message: str) -> WholewordError:
     return WholewordError(f"command line: {' '.join(message.split())}; see --help")
-
-
-def flag(name: str) -> str:
-    """The command line's spelling of a field's name."""
-    return "--" + name.replace("_", "-")
 
 
 def seconds(name: str, text: str) -> float:

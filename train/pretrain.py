@@ -8,6 +8,7 @@
 The same command continues a run that was stopped. `--help` lists every option.
 """
 
+# ruff: noqa: E402
 import os
 import sys
 from pathlib import Path
@@ -21,16 +22,24 @@ if not __package__:
 # small products take twice as long, because each waits for a thread to wake.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
+from preprocess.errors import WholewordError
+from train.options import Options, parse
+
+_RANKS = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
+if __name__ == "__main__" and {os.environ.get(name, "0") for name in _RANKS} == {"0"}:
+    try:  # before torch is imported, which takes seconds; other ranks leave rank 0 to speak
+        parse(sys.argv[1:])
+    except WholewordError as error:
+        sys.exit(f"error: {error}")
+
 import torch
 
-from preprocess.errors import WholewordError
 from train.data.loader import Step
 from train.engine.memory import queued_work
 from train.engine.optimizer import applied_steps, set_learning_rate
 from train.engine.process_group import Ranks, is_lost_rank, process_group
 from train.engine.totals import StepTotals, pack_seed
 from train.model.forward import forward_micro_batch
-from train.options import Options, parse
 from train.report.progress import silence_libraries
 from train.run.failures import report_defect, report_error, report_lost_rank
 from train.run.finish import finish_run

@@ -10,11 +10,11 @@ import pytest
 import torch
 from transformers import BertConfig, BertForMaskedLM, RobertaConfig
 
+from preprocess.command_line import repeat_options
 from preprocess.errors import WholewordError
 from tests.preprocess import support
 from tests.preprocess.support import invoke
 from tests.train.shard_factory import ShardSpec, make_shards
-from train.argument_lists import repeat_options
 from train.cli import app
 from train.data.shard_dataset import ShardDataset
 from train.evaluate import compare as comparing
