@@ -5,7 +5,7 @@ _MASKS = ("--masking", "--mlm-probability", "--seed")
 
 EVALUATE_PANELS = {
     "model": _MODEL,
-    "rows": ("--data", "--part", "--batch-size", "--max-rows"),
+    "rows": ("--data", "--part", "--batch-size"),
     "masks": _MASKS,
 }
 EVALUATE_EXAMPLES = """
@@ -14,11 +14,12 @@ python -m train evaluate --model bert-base-chinese --data shards --part test --m
 """
 PREDICT_PANELS = {
     "model": _MODEL,
-    "text": ("--input", "--output", "--max-rows"),
-    "words and masks": ("--segmenter", "--user-dict", "--mlm-probability", "--seed"),
+    "text": ("--input", "--output"),
+    "words and masks": ("--segmenter", "--words", "--mlm-probability", "--seed"),
 }
 PREDICT_EXAMPLES = """
 python -m train predict --input lines.txt --output filled.csv --model runs/default/final
+python -m train predict --input lines.txt --output filled.csv --words 心肌,血压
 """
 PREVIEW_PANELS = {"rows": ("--data", "--rows"), "masks": _MASKS}
 PREVIEW_EXAMPLES = "python -m train preview --data shards --rows 3"

@@ -73,6 +73,6 @@ def _line(
         label=f"{name} (floor)" if is_floor else name.removeprefix("_"),
         color="#888888" if is_floor else _COLOURS[dark][number % len(_COLOURS[dark])],
         linestyle="--" if is_floor else "-",
-        marker="" if is_floor else _MARKERS[number % len(_MARKERS)],
+        marker="x" if is_floor else _MARKERS[number % len(_MARKERS)],
         capsize=3,
     )
