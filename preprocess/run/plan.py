@@ -22,6 +22,7 @@ from preprocess.options import BuildOptions
 from preprocess.read.cutting import default_split_size, plan_tasks
 from preprocess.read.encodings import check_encoding
 from preprocess.read.folders import list_files
+from preprocess.read.formats import TABLES, Form
 from preprocess.read.input_files import describe_files
 from preprocess.read.sources import InputFile, ReadOptions, Task
 from preprocess.run.append import Base, appended_identity, open_base
@@ -94,7 +95,9 @@ def plan_build(options: BuildOptions) -> BuildPlan:
     files, left_out = _find_files(options)
     base = open_base(Path(options.output)) if options.append else None
     known: list[str] = []
-    if base:
+    if base is None:
+        _check_used(options, {file.form for file in files})
+    else:
         files, known = base.new_files(files, options.dedup == "documents")
     tokenizer = load_tokenizer_once(options.tokenizer)
     room = options.max_length - tokenizer.special.overhead(options.pairs)
@@ -172,6 +175,30 @@ def _find_files(options: BuildOptions) -> tuple[list[InputFile], dict[str, str]]
         files += describe_files(list(listing.paths), part, options.encoding)
         left_out |= listing.left_out
     return files, _unread(left_out, [*itertools.chain(*named.values()), *(f.path for f in files)])
+
+
+def _check_used(options: BuildOptions, forms: set[Form]) -> None:
+    """Refuse options that shape a text of some form where no input file is of it."""
+    named = options.text_fields != BuildOptions.text_fields
+    separated = options.field_separator != BuildOptions.field_separator
+    for flag, given, used, why in (
+        ("--text-field", named, forms != {"text"}, "plain text has no fields"),
+        ("--field-separator", separated, len(options.text_fields) > 1, "no two fields are named"),
+        (
+            f"--document-separator {options.document_separator}",
+            options.document_separator != "line",
+            "text" in forms,
+            "the input holds no plain text, and a record is a document",
+        ),
+        (
+            f"--encoding {options.encoding}",
+            options.encoding != "auto",
+            bool(forms - {*TABLES}),
+            "Parquet and Arrow know their own",
+        ),
+    ):
+        if given and not used:
+            raise WholewordError(f"{flag}: is of no use here, for {why}; leave it out")
 
 
 def _unread(left_out: dict[str, str], named: list[str]) -> dict[str, str]:

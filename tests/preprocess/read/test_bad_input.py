@@ -64,7 +64,7 @@ def test_records_without_text_are_counted(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("record", "words"),
     [
-        ({"text": None}, "the field 'text' is null"),
+        ({"text": None}, "the field 'text' is null; mend it, or leave out --strict"),
         ({"text": 5}, "the field 'text' holds a number, not text"),
         ({"text": ["x"]}, "the field 'text' holds a list, not text"),
         ({"n": 1}, "no field 'text' (it has n)"),
@@ -92,6 +92,8 @@ def test_the_field_that_no_record_has(tmp_path: Path) -> None:
         assert "no field 'text' (it has body); name one with --text-field" in message
     (tmp_path / "a.csv").write_text("id,body\n1,x\n")
     assert "the column 'text' is not in it; it has id, body; name" in problem(tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_text("id;text\n1;x\n")
+    assert "is not in it (what separates fields is a comma in" in problem(tmp_path / "a.csv")
     nested = [{"meta": {"title": "x"}, "n": 1, "body": "y", "many": ["z"]}]
     pq.write_table(pa.Table.from_pylist(nested), tmp_path / "a.parquet")
     message = problem(tmp_path / "a.parquet")
@@ -110,6 +112,7 @@ def test_the_field_that_no_record_has(tmp_path: Path) -> None:
         ("a,text\n1\n", ":2: 1 fields, but the first row has 2"),
         ('a,text\n1,x\n2,"y\nz\n', ":3: not CSV (a quote that opens in this row is never closed)"),
         ('a,text\n1,"x"y\n', ":2: not CSV"),
+        ("a,text\r1,x\r", ":1: not CSV (a carriage return outside quotes has no line feed beh"),
         ("text,text\nx,y\n", ": two columns are called 'text'"),
     ],
 )
@@ -310,7 +313,7 @@ def test_a_file_that_changes_ends_the_build_in_a_line(
         (tmp_path / "new").write_bytes(content)
         (tmp_path / "new").rename(path)
     with pytest.raises(WholewordError, match=f"{path}: changed while the build read it"):
-        list(reading)
+        next(reading)  # at once, not at the end
 
 
 def test_a_change_at_the_end_of_the_task_is_noticed_too(tmp_path: Path) -> None:
