@@ -19,6 +19,7 @@ from preprocess.encode.tokenizer_cache import load_tokenizer_once
 from preprocess.errors import WholewordError
 from preprocess.format import Part, id_dtype
 from preprocess.options import BuildOptions
+from preprocess.read.columns import check_columns
 from preprocess.read.cutting import default_split_size, plan_tasks
 from preprocess.read.encodings import check_encoding
 from preprocess.read.folders import list_files
@@ -99,6 +100,7 @@ def plan_build(options: BuildOptions) -> BuildPlan:
         _check_used(options, {file.form for file in files})
     else:
         files, known = base.new_files(files, options.dedup == "documents")
+    check_columns(files, options.text_fields)
     tokenizer = load_tokenizer_once(options.tokenizer)
     room = options.max_length - tokenizer.special.overhead(options.pairs)
     if room < 2:
@@ -108,17 +110,7 @@ def plan_build(options: BuildOptions) -> BuildPlan:
     if options.encoder == "compiled" and reason:
         raise WholewordError(f"--encoder compiled: {reason}; use --encoder auto or library")
     parts = _parts(options)
-    split_size = options.split_size or default_split_size(files)
-    if base:
-        tasks = base.tail.tasks(files, options.document_separator, base.shards)
-        split_size = base.tail.split_size
-        if parts != tuple(base.manifest.parts):
-            raise WholewordError(
-                f"--append: the dataset has the parts {', '.join(base.manifest.parts)}, and this "
-                f"command makes {', '.join(parts)}; name validation and test text as it was built"
-            )
-    else:
-        tasks = plan_tasks(files, options.document_separator, split_size)
+    tasks, split_size = _cut_tasks(options, files, parts, base)
     return BuildPlan(
         options=options,
         tokenizer=tokenizer,
@@ -134,6 +126,22 @@ def plan_build(options: BuildOptions) -> BuildPlan:
         split_size=split_size,
         base=base,
     )
+
+
+def _cut_tasks(
+    options: BuildOptions, files: list[InputFile], parts: tuple[Part, ...], base: Base | None
+) -> tuple[list[Task], int]:
+    """The tasks, and about how many bytes one has."""
+    if base is None:
+        size = options.split_size or default_split_size(files)
+        return plan_tasks(files, options.document_separator, size), size
+    if parts != tuple(base.manifest.parts):
+        raise WholewordError(
+            f"--append: the dataset has the parts {', '.join(base.manifest.parts)}, and this "
+            f"command makes {', '.join(parts)}; name validation and test text as it was built"
+        )
+    tasks = base.tail.tasks(files, options.document_separator, base.shards)
+    return tasks, base.tail.split_size
 
 
 def _choose_segmenter(

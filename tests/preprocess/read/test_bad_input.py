@@ -17,6 +17,7 @@ import pytest
 
 from preprocess.errors import WholewordError
 from preprocess.read import batches, streams
+from preprocess.read.columns import check_columns
 from preprocess.read.cutting import plan_tasks
 from preprocess.read.documents import read_task
 from preprocess.read.input_files import find_inputs
@@ -100,6 +101,20 @@ def test_the_field_that_no_record_has(tmp_path: Path) -> None:
     assert "it has meta.title, body, n (int64), many (list<element: string>); name" in message
     for field in ("n", "many", "meta", "meta.n", "body.x"):
         assert f"the column '{field}' is" in problem(tmp_path / "a.parquet", text_fields=(field,))
+
+
+def test_columns_are_looked_for_before_anything_is_read(tmp_path: Path) -> None:
+    sink = pa.OSFile(str(tmp_path / "a.arrow"), "wb")
+    with sink, pa.ipc.new_stream(sink, pa.schema([("text", pa.string())])):
+        pass
+    pq.write_table(pa.table({"text": ["x"]}), tmp_path / "b.parquet")
+    (tmp_path / "c.txt").write_text("x\n")
+    check_columns(find_inputs((str(tmp_path),), "train"), ("text",))
+    pq.write_table(pa.table({"body": ["x"]}), tmp_path / "d.parquet")
+    with pytest.raises(WholewordError, match=r"d\.parquet: the column 'text' is not in it; it h"):
+        check_columns(find_inputs((str(tmp_path),), "train"), ("text",))
+    with pytest.raises(WholewordError, match=r"a\.arrow: the column 'body'"):
+        check_columns(find_inputs((str(tmp_path),), "train"), ("body",))
 
 
 # --- malformed text
