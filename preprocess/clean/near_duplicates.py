@@ -15,6 +15,9 @@ CHARACTERS = 5
 """Length of the pieces whose sets are compared: no words are needed, in any language."""
 PERMUTATIONS = 128
 _SCHEME = "affine32"
+_WEIGHTS = 0.1, 0.9
+"""Of what the index finds and what it misses. What it finds is compared, so it costs time alone; by
+the library's own (0.5, 0.5) it misses three of ten pairs that have 0.85 in common, at 0.8."""
 
 
 def load_datasketch() -> Any:
@@ -74,7 +77,9 @@ def find_near_copies(
     Yields:
         int64, ascending numbers: those of each task in turn.
     """
-    index = load_datasketch().MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS)
+    index = load_datasketch().MinHashLSH(
+        threshold, PERMUTATIONS, weights=_WEIGHTS, hashfunc=xxhash.xxh3_64_intdigest
+    )
     signature = _empty_signature()
     kept: dict[int, np.ndarray] = {}
     for task, (signatures, numbers) in enumerate(files):

@@ -40,6 +40,25 @@ def row_groups(file: InputFile) -> list[int]:
     return [end - begin for begin, end in pairwise(ends)] or [file.bytes]
 
 
+def check_columns(files: list[InputFile], fields: tuple[str, ...]) -> None:
+    """Look for the columns in every table, before hours of work on those that come first.
+
+    Raises:
+        WholewordError: a column is missing or holds no text, or a file is damaged.
+    """
+    for file in files:
+        if file.form == "parquet":
+            with _problems(file):
+                schema = _open_parquet(file).schema_arrow
+        elif file.form == "arrow":
+            with _problems(file), pa.OSFile(file.path) as source:
+                schema = _open_arrow(source).schema
+        else:
+            continue
+        for field in fields:
+            _find_column(file, schema, field)
+
+
 def read_table(split: Split, options: ReadOptions) -> Iterator[DocumentBatch]:
     """Documents of some row groups of Parquet, or of an Arrow file; each row is one.
 

@@ -33,7 +33,10 @@ def read_csv(split: Split, options: ReadOptions) -> Iterator[DocumentBatch]:
 
 def _column(split: Split, names: list[str], field: str) -> int:
     if field not in names:
-        raise unknown_column(split.file.path, field, names)
+        problem = "is not in it"
+        if len(names) == 1:
+            problem += " (what separates fields is a comma in .csv, a tab in .tsv)"
+        raise unknown_column(split.file.path, field, names, problem)
     if names.count(field) > 1:
         raise WholewordError(
             f"{split.file.path}: two columns are called {field!r}; give them two names"
@@ -97,6 +100,8 @@ def _rows(split: Split, lines: "_Lines") -> Iterator[tuple[int, list[str]]]:
 def _bad_row(split: Split, line: int, reason: str) -> WholewordError:
     if "end of data" in reason:
         reason = "a quote that opens in this row is never closed"
+    elif "new-line character" in reason:
+        reason = "a carriage return outside quotes has no line feed behind it"
     return WholewordError(
         f"{split.file.path}:{line}: not {split.file.form.upper()} ({reason}); mend the row, or, if "
         "this is plain text, name the file .txt"

@@ -18,6 +18,7 @@ _KINDS: dict[type, str] = {
     dict: "an object",
 }
 MAX_NAMES = 20
+_MEND = "; mend it, or leave out --strict, which would count it"
 
 
 def find_value(record: dict[str, Any], path: str) -> Any:
@@ -68,11 +69,13 @@ class RecordTexts:
         names = " and ".join(map(repr, self.options.text_fields))
         if any(map(_is_wrong, values)):
             kind = next(_KINDS.get(type(v), "no text") for v in values if _is_wrong(v))
-            reason, words = "not_text", f"the field {names} holds {kind}, not text"
+            reason, words = "not_text", f"the field {names} holds {kind}, not text{_MEND}"
         elif None in values:
-            reason, words = "null_texts", f"the field {names} is null"
+            reason, words = "null_texts", f"the field {names} is null{_MEND}"
         else:
-            reason, words = "no_text_field", f"no field {names} (it has {_listed(list(record))})"
+            has = _listed(list(record))
+            reason = "no_text_field"
+            words = f"no field {names} (it has {has}); name one with --text-field"
             self.first_missing = self.first_missing or (position, words)
         self.counts[reason] += 1
         return words if self.options.strict else None

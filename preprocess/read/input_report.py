@@ -52,10 +52,11 @@ def _names(paths: list[str]) -> str:
 
 def encoding_warning(file: InputFile, share: float) -> str:
     """The line about a file of whose documents `share` contradict its encoding."""
+    other = "gb18030" if file.encoding == UTF8 else UTF8
     return (
         f"{file.path}: {share:.0%} of its documents are not {file.encoding.upper()}, and what was "
         "replaced in them is lost; if the file is in another encoding, build again with "
-        "--overwrite and --encoding NAME, such as --encoding gb18030"
+        f"--overwrite and --encoding NAME, such as --encoding {other}"
     )
 
 

@@ -17,7 +17,6 @@ from preprocess.read.encodings import UTF8
 from preprocess.read.fields import RecordTexts
 from preprocess.read.sources import ReadOptions, Split
 
-_NAME_IT = "name one with --text-field"
 _SPACE = re.compile(r"[ \t\r\n]*")
 _HALF = re.compile("[\ud800-\udfff]")
 _HALF_BUT_BYTES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
@@ -48,9 +47,9 @@ def read_json_lines(split: Split, options: ReadOptions) -> Iterator[DocumentBatc
         for begin, end in zip(begins[lines].tolist(), ends[lines].tolist(), strict=True):
             record = _parse(split, chunk, begin, end)
             if problem := records.add(record, chunk.position + begin):
-                raise line_error(split, chunk.position + begin, f"{problem}; {_NAME_IT}")
+                raise line_error(split, chunk.position + begin, problem)
         if missing := records.missing_everywhere():
-            raise line_error(split, missing[0], f"{missing[1]}; {_NAME_IT}")
+            raise line_error(split, missing[0], missing[1])
         yield _batch(split, records, chunk.bytes_read, "byte")
 
 
@@ -114,7 +113,7 @@ def read_json(split: Split, options: ReadOptions) -> Iterator[DocumentBatch]:
         if not isinstance(record, dict):
             raise values.error(f"element {number} is not an object; mend or remove it")
         if problem := records.add(record, number):
-            raise values.error(f"element {number}: {problem}; {_NAME_IT}")
+            raise values.error(f"element {number}: {problem}")
         if records.characters >= streams.READ_BYTES:
             yield _json_batch(split, records, values.used - read)
             records, read = RecordTexts(options), values.used
@@ -123,7 +122,7 @@ def read_json(split: Split, options: ReadOptions) -> Iterator[DocumentBatch]:
 
 def _json_batch(split: Split, records: RecordTexts, bytes_read: int) -> DocumentBatch:
     if missing := records.missing_everywhere():
-        problem = f"element {missing[0]}: {missing[1]}; {_NAME_IT}"
+        problem = f"element {missing[0]}: {missing[1]}"
         raise WholewordError(f"{split.file.path}: {problem}")
     return _batch(split, records, bytes_read, "row")
 

@@ -36,11 +36,14 @@ def all_inputs(plan: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _options(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    return [
+    names = [n for n in dict.fromkeys([*found, *wanted]) if found.get(n) != wanted.get(n)]
+    lines = [
         f"--{name.replace('_', '-')} {_spell(found.get(name))} (now {_spell(wanted.get(name))})"
-        for name in dict.fromkeys([*found, *wanted])
-        if found.get(name) != wanted.get(name)
+        for name in names
+        if name != "filter_sha256"
     ]
+    edited = "filter_sha256" in names and "filter" not in names
+    return [*lines, f"--filter {wanted['filter']}, whose file was edited"] if edited else lines
 
 
 def _spell(value: Any) -> str:

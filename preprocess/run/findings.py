@@ -11,6 +11,7 @@ from preprocess.clean.samples import Sample, first_samples
 from preprocess.encode.dictionary import DictionaryWords
 from preprocess.encode.protocol import EncodedDocuments, EncoderSpec
 from preprocess.encode.unknown import UnknownCharacters
+from preprocess.read.buffers import text_buffers
 
 
 class Findings:
@@ -29,6 +30,7 @@ class Findings:
         self._samples: tuple[Sample, ...] = ()
         self._distinct = DistinctTexts()
         self._files: dict[str, tuple[int, int]] = {}
+        self._returns = 0
         self._read = 0
 
     def add(
@@ -50,6 +52,7 @@ class Findings:
         self._counts["words_cut"] += words_cut
         self._samples = first_samples([*self._samples, *kept.samples])
         self._distinct.add(hashes)
+        self._returns += _lone_returns(text_buffers(batch.documents)[0])
         for source in kept.sources:
             documents, invalid = self._files.get(source.path, (0, 0))
             self._files[source.path] = (documents + source.documents, invalid + source.invalid)
@@ -68,4 +71,11 @@ class Findings:
                 path: counted for path, counted in self._files.items() if counted[1] or path in ends
             },
             "has_dictionary_words": self._dictionary.occur,
+            "carriage_returns": self._returns,
         }
+
+
+def _lone_returns(text: np.ndarray) -> int:
+    """Carriage returns (uint8 `[bytes]`) with no line feed behind them."""
+    returns = text == 0x0D
+    return int(np.count_nonzero(returns)) - int(np.count_nonzero(returns[:-1] & (text[1:] == 0x0A)))

@@ -19,9 +19,11 @@ from preprocess.encode.tokenizer_cache import load_tokenizer_once
 from preprocess.errors import WholewordError
 from preprocess.format import Part, id_dtype
 from preprocess.options import BuildOptions
+from preprocess.read.columns import check_columns
 from preprocess.read.cutting import default_split_size, plan_tasks
 from preprocess.read.encodings import check_encoding
 from preprocess.read.folders import list_files
+from preprocess.read.formats import TABLES, Form
 from preprocess.read.input_files import describe_files
 from preprocess.read.sources import InputFile, ReadOptions, Task
 from preprocess.run.append import Base, appended_identity, open_base
@@ -94,8 +96,11 @@ def plan_build(options: BuildOptions) -> BuildPlan:
     files, left_out = _find_files(options)
     base = open_base(Path(options.output)) if options.append else None
     known: list[str] = []
-    if base:
+    if base is None:
+        _check_used(options, {file.form for file in files})
+    else:
         files, known = base.new_files(files, options.dedup == "documents")
+    check_columns(files, options.text_fields)
     tokenizer = load_tokenizer_once(options.tokenizer)
     room = options.max_length - tokenizer.special.overhead(options.pairs)
     if room < 2:
@@ -105,17 +110,7 @@ def plan_build(options: BuildOptions) -> BuildPlan:
     if options.encoder == "compiled" and reason:
         raise WholewordError(f"--encoder compiled: {reason}; use --encoder auto or library")
     parts = _parts(options)
-    split_size = options.split_size or default_split_size(files)
-    if base:
-        tasks = base.tail.tasks(files, options.document_separator, base.shards)
-        split_size = base.tail.split_size
-        if parts != tuple(base.manifest.parts):
-            raise WholewordError(
-                f"--append: the dataset has the parts {', '.join(base.manifest.parts)}, and this "
-                f"command makes {', '.join(parts)}; name validation and test text as it was built"
-            )
-    else:
-        tasks = plan_tasks(files, options.document_separator, split_size)
+    tasks, split_size = _cut_tasks(options, files, parts, base)
     return BuildPlan(
         options=options,
         tokenizer=tokenizer,
@@ -131,6 +126,22 @@ def plan_build(options: BuildOptions) -> BuildPlan:
         split_size=split_size,
         base=base,
     )
+
+
+def _cut_tasks(
+    options: BuildOptions, files: list[InputFile], parts: tuple[Part, ...], base: Base | None
+) -> tuple[list[Task], int]:
+    """The tasks, and about how many bytes one has."""
+    if base is None:
+        size = options.split_size or default_split_size(files)
+        return plan_tasks(files, options.document_separator, size), size
+    if parts != tuple(base.manifest.parts):
+        raise WholewordError(
+            f"--append: the dataset has the parts {', '.join(base.manifest.parts)}, and this "
+            f"command makes {', '.join(parts)}; name validation and test text as it was built"
+        )
+    tasks = base.tail.tasks(files, options.document_separator, base.shards)
+    return tasks, base.tail.split_size
 
 
 def _choose_segmenter(
@@ -172,6 +183,30 @@ def _find_files(options: BuildOptions) -> tuple[list[InputFile], dict[str, str]]
         files += describe_files(list(listing.paths), part, options.encoding)
         left_out |= listing.left_out
     return files, _unread(left_out, [*itertools.chain(*named.values()), *(f.path for f in files)])
+
+
+def _check_used(options: BuildOptions, forms: set[Form]) -> None:
+    """Refuse options that shape a text of some form where no input file is of it."""
+    named = options.text_fields != BuildOptions.text_fields
+    separated = options.field_separator != BuildOptions.field_separator
+    for flag, given, used, why in (
+        ("--text-field", named, forms != {"text"}, "plain text has no fields"),
+        ("--field-separator", separated, len(options.text_fields) > 1, "no two fields are named"),
+        (
+            f"--document-separator {options.document_separator}",
+            options.document_separator != "line",
+            "text" in forms,
+            "the input holds no plain text, and a record is a document",
+        ),
+        (
+            f"--encoding {options.encoding}",
+            options.encoding != "auto",
+            bool(forms - {*TABLES}),
+            "Parquet and Arrow know their own",
+        ),
+    ):
+        if given and not used:
+            raise WholewordError(f"{flag}: is of no use here, for {why}; leave it out")
 
 
 def _unread(left_out: dict[str, str], named: list[str]) -> dict[str, str]:

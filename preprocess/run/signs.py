@@ -28,6 +28,7 @@ SAMPLE = "the sample's tokenizer"
 REPEATED = "many duplicates"
 VALIDATION = "repeated validation text"
 CONTRADICTING = "another encoding"
+RETURNS = "carriage returns inside documents"
 NEVER = "dictionary words that never match"
 UNSEEN = "a dictionary without effect"
 _OF_THE_WHOLE = (UNKNOWN, REPEATED, VALIDATION)
@@ -53,6 +54,7 @@ def warning_signs(
         *_repeated(manifest),
         *_validation(manifest, distinct),
         *_contradicting(plan, reports),
+        *_lone_returns(reports),
         *_dictionaries(plan, reports),
     )
     for sign, text in found:
@@ -125,6 +127,19 @@ def _contradicting(plan: BuildPlan, reports: list[TaskReport]) -> Found:
         yield CONTRADICTING, encoding_warning(by_path[path], share)
     if len(bad) > MOST_NAMED:
         yield CONTRADICTING, f"{len(bad) - MOST_NAMED} more files are like that"
+
+
+def _lone_returns(reports: list[TaskReport]) -> Found:
+    """As in files of old Macs: there they end lines, and here a whole file becomes a document."""
+    returns = sum(report.carriage_returns for report in reports)
+    documents = sum(report.documents for report in reports)
+    if returns > documents:
+        yield (
+            RETURNS,
+            f"{returns:,} in {documents:,} documents, with no line feed behind them; if they end "
+            "lines, convert the files, for example with tr '\\r' '\\n', and build again with "
+            "--overwrite",
+        )
 
 
 def _dictionaries(plan: BuildPlan, reports: list[TaskReport]) -> Found:

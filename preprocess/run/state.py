@@ -69,6 +69,8 @@ class TaskReport(BaseModel):
     the first and the last file, which other tasks may read too."""
     has_dictionary_words: bool = False
     """Whether a word of the user dictionaries occurs."""
+    carriage_returns: int = 0
+    """Those in its documents with no line feed behind them."""
     copies: dict[int, int] = {}
     """Of the last task: copies of each text that is held out, by hash, for more text later."""
 

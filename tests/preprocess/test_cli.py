@@ -138,6 +138,8 @@ def test_unusable_options(tmp_path: Path, text: Path) -> None:
         (["--input", "s3://bucket/in"], "s3://bucket/in: addresses are not read yet"),
         (["--encoding", "gb13080"], "--encoding gb13080: not an encoding of text; did you mean gb"),
         (["--text-field", "a", "--text-field", "a"], "--text-field: name each field once"),
+        (["--text-field", "a"], "--text-field: is of no use here, for plain text has no fields"),
+        (["--field-separator", " "], "--field-separator: is of no use here, for no two fields"),
     ):
         done = invoke(*build_arguments(tmp_path / "out", text), *arguments)
         done.assert_one_line(problem)

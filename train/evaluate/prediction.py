@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from preprocess.console import warn
 from preprocess.encode.auto_segmenter import choose_segmenter
 from preprocess.encode.encoders import choose_encoder, make_encoder
 from preprocess.encode.protocol import Encoder, EncoderSpec
@@ -22,6 +23,8 @@ from preprocess.encode.segmenters import parse_segmenter
 from preprocess.encode.tokenizer import LoadedTokenizer, SpecialTokens, load_backend
 from preprocess.errors import WholewordError
 from preprocess.files import written
+from preprocess.read.encodings import SAMPLE_BYTES, UTF8, choose_encoding
+from preprocess.read.streams import to_utf8_once
 from train.model.loss import mlm_logits
 from train.model.vocabulary_check import position_offset
 
@@ -55,15 +58,24 @@ class Summary:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 file that hold more than white space.
+    """The lines of a text file that hold more than white space, in the encoding that it has.
 
     Raises:
-        WholewordError: the file is missing or has no such line.
+        WholewordError: the file is missing, has no such line, or no line feed among its lines.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig", errors="replace")
+        data = path.read_bytes()
     except OSError as error:
         raise WholewordError(f"{path}: {error.strerror}; name a text file") from error
+    encoding = choose_encoding(data[:SAMPLE_BYTES], "auto")
+    text = to_utf8_once(data, encoding).decode("utf-8-sig", errors="replace")
+    if encoding != UTF8:
+        warn(f"{path}: read as {encoding}")
+    if "\n" not in text and text.strip().count("\r"):
+        raise WholewordError(
+            f"{path}: its lines end in carriage returns alone; convert it, for example with "
+            "tr '\\r' '\\n'"
+        )
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     lines = [line for line in lines if line.strip()]
     if not lines:

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from preprocess.clean import duplicates
 from preprocess.clean.distinct import SMALLEST, DistinctTexts
 from preprocess.clean.duplicates import HashRuns, find_copies, find_first, hash_texts, part_count
+from preprocess.clean.near_duplicates import Signatures, find_near_copies
 from preprocess.errors import WholewordError
+from preprocess.run import state
 from preprocess.run.build import run_build
-from preprocess.run.plan import plan_build
+from preprocess.run.plan import BuildPlan, identity, plan_build
 from preprocess.write.manifest import Manifest
 from tests.preprocess import support
 
@@ -165,6 +167,22 @@ def test_near_duplicates(tmp_path: Path, exact_too: bool) -> None:
     assert sum(part.documents for part in manifest.parts.values()) == 40
 
 
+def test_few_near_duplicates_are_missed(tmp_path: Path) -> None:
+    pytest.importorskip("datasketch")
+    rng = np.random.default_rng(3)
+    letters = rng.integers(0x4E00, 0x9FA0, (150, 300))
+    changed = letters.copy()
+    changed[:, 30::75] = 0x4DFF  # four characters, in twenty runs of five: 276 of 316 in common
+    texts = ["".join(map(chr, row)) for row in (*letters, *changed)]
+    signatures = Signatures(tmp_path, "0")
+    signatures.add(pa.array(texts, pa.large_string()), np.arange(300))
+    signatures.close()
+    paths = (signatures.files[0], signatures.files[1])
+    [found] = find_near_copies([paths], 0.8, lambda _, numbers: np.zeros(len(numbers), np.bool_))
+    assert set(found) <= set(range(150, 300))
+    assert len(found) > 0.95 * 150  # 276 / 316 is 0.87
+
+
 def test_a_missing_library_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "in.txt").write_text("one\n")
     monkeypatch.setitem(sys.modules, "datasketch", None)
@@ -204,6 +222,24 @@ def test_a_filter_leaves_out_or_changes(tmp_path: Path) -> None:
     }
     assert manifest.parts["train"].documents == 1
     assert len(manifest.options["filter_sha256"]) == 64
+
+
+def test_an_edited_filter_is_another_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in.txt").write_text("one\ntwo\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    own = {"filter": "rules_of_a_test:keep", "validation_fraction": 0.0}
+
+    def edit(line: str) -> BuildPlan:
+        (tmp_path / "rules_of_a_test.py").write_text(f"def keep(text):\n    {line}\n")
+        sys.modules.pop("rules_of_a_test", None)
+        return plan_build(support.options(tmp_path / "out", tmp_path / "in.txt", **own))
+
+    with pytest.raises(WholewordError, match="documents filtered out: 2"):
+        list(run_build(edit('return " "')))
+    list(run_build(edit("return True")))
+    plan = edit("return len(text) > 3")
+    with pytest.raises(WholewordError, match="--filter rules_of_a_test:keep, whose file was edit"):
+        state.is_finished(plan.output, identity(plan))
 
 
 @pytest.mark.parametrize(

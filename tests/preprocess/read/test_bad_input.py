@@ -17,6 +17,7 @@ import pytest
 
 from preprocess.errors import WholewordError
 from preprocess.read import batches, streams
+from preprocess.read.columns import check_columns
 from preprocess.read.cutting import plan_tasks
 from preprocess.read.documents import read_task
 from preprocess.read.input_files import find_inputs
@@ -64,7 +65,7 @@ def test_records_without_text_are_counted(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("record", "words"),
     [
-        ({"text": None}, "the field 'text' is null"),
+        ({"text": None}, "the field 'text' is null; mend it, or leave out --strict"),
         ({"text": 5}, "the field 'text' holds a number, not text"),
         ({"text": ["x"]}, "the field 'text' holds a list, not text"),
         ({"n": 1}, "no field 'text' (it has n)"),
@@ -92,12 +93,28 @@ def test_the_field_that_no_record_has(tmp_path: Path) -> None:
         assert "no field 'text' (it has body); name one with --text-field" in message
     (tmp_path / "a.csv").write_text("id,body\n1,x\n")
     assert "the column 'text' is not in it; it has id, body; name" in problem(tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_text("id;text\n1;x\n")
+    assert "is not in it (what separates fields is a comma in" in problem(tmp_path / "a.csv")
     nested = [{"meta": {"title": "x"}, "n": 1, "body": "y", "many": ["z"]}]
     pq.write_table(pa.Table.from_pylist(nested), tmp_path / "a.parquet")
     message = problem(tmp_path / "a.parquet")
     assert "it has meta.title, body, n (int64), many (list<element: string>); name" in message
     for field in ("n", "many", "meta", "meta.n", "body.x"):
         assert f"the column '{field}' is" in problem(tmp_path / "a.parquet", text_fields=(field,))
+
+
+def test_columns_are_looked_for_before_anything_is_read(tmp_path: Path) -> None:
+    sink = pa.OSFile(str(tmp_path / "a.arrow"), "wb")
+    with sink, pa.ipc.new_stream(sink, pa.schema([("text", pa.string())])):
+        pass
+    pq.write_table(pa.table({"text": ["x"]}), tmp_path / "b.parquet")
+    (tmp_path / "c.txt").write_text("x\n")
+    check_columns(find_inputs((str(tmp_path),), "train"), ("text",))
+    pq.write_table(pa.table({"body": ["x"]}), tmp_path / "d.parquet")
+    with pytest.raises(WholewordError, match=r"d\.parquet: the column 'text' is not in it; it h"):
+        check_columns(find_inputs((str(tmp_path),), "train"), ("text",))
+    with pytest.raises(WholewordError, match=r"a\.arrow: the column 'body'"):
+        check_columns(find_inputs((str(tmp_path),), "train"), ("body",))
 
 
 # --- malformed text
@@ -110,6 +127,7 @@ def test_the_field_that_no_record_has(tmp_path: Path) -> None:
         ("a,text\n1\n", ":2: 1 fields, but the first row has 2"),
         ('a,text\n1,x\n2,"y\nz\n', ":3: not CSV (a quote that opens in this row is never closed)"),
         ('a,text\n1,"x"y\n', ":2: not CSV"),
+        ("a,text\r1,x\r", ":1: not CSV (a carriage return outside quotes has no line feed beh"),
         ("text,text\nx,y\n", ": two columns are called 'text'"),
     ],
 )
@@ -310,7 +328,7 @@ def test_a_file_that_changes_ends_the_build_in_a_line(
         (tmp_path / "new").write_bytes(content)
         (tmp_path / "new").rename(path)
     with pytest.raises(WholewordError, match=f"{path}: changed while the build read it"):
-        list(reading)
+        next(reading)  # at once, not at the end
 
 
 def test_a_change_at_the_end_of_the_task_is_noticed_too(tmp_path: Path) -> None:

@@ -121,6 +121,22 @@ def test_a_file_is_judged_as_a_whole_wherever_it_is_cut(tmp_path: Path) -> None:
             assert (signs.CONTRADICTING in seen(manifest)) == (more > 0)
 
 
+def test_lines_that_end_in_carriage_returns_alone(tmp_path: Path) -> None:
+    manifest = build(tmp_path, CHINESE.replace("\n", "\r"), validation_fraction=0.0)
+    count = CHINESE.count("\n")
+    assert seen(manifest)[signs.RETURNS].startswith(f"{count} in 1 documents, with no line feed")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "in.csv").write_text('text\n"one\r\ntwo\r\nthree"\n', newline="")
+    assert (
+        seen(
+            support.build(
+                tmp_path / "b" / "out", tmp_path / "b" / "in.csv", validation_fraction=0.0
+            )
+        )
+        == {}
+    )
+
+
 def test_dictionaries(tmp_path: Path) -> None:
     (tmp_path / "good.txt").write_text("\ufeff曹操 9 nr\n关公\n", encoding="utf-8")
     (tmp_path / "odd.txt").write_text("New York\n、顿号 3\n", encoding="utf-8")

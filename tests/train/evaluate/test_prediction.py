@@ -54,6 +54,11 @@ def test_lines_are_read_and_bad_files_named(tmp_path):
     for name in ("b.txt", "none.txt"):
         with pytest.raises(WholewordError, match=name):
             read_lines(tmp_path / name)
+    file.write_bytes("患者主诉腹痛三天。\n法院认为，被告人有罪。\n".encode("gbk") * 20)
+    assert read_lines(file) == ["患者主诉腹痛三天。", "法院认为，被告人有罪。"] * 20
+    file.write_bytes(b"one\rtwo\r")
+    with pytest.raises(WholewordError, match="its lines end in carriage returns alone"):
+        read_lines(file)
 
 
 def test_csv_and_summary(tmp_path):
