@@ -40,7 +40,7 @@ def finalize_dataset(plan: BuildPlan, reports: list[TaskReport]) -> Manifest:
     parts = {name: _finalize_part(plan, name, reports) for name in plan.parts}
     manifest = _manifest(plan, parts, reports)
     for file, value in dataset_files(manifest).items():
-        write_json(plan.output / file, value)
+        write_json(plan.output / file, value, shared=True)
     return manifest
 
 

@@ -237,4 +237,4 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest: the last file of a build, whose presence says that it is whole."""
     value = manifest.model_dump(mode="json")
     value["parts"] = {part: value["parts"][part] for part in PARTS if part in value["parts"]}
-    write_json(folder / FILE, seal(value))
+    write_json(folder / FILE, seal(value), shared=True)

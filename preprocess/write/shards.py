@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from preprocess.files import publish, write_bytes
+from preprocess.files import beside, publish, write_bytes
 from preprocess.format import BATCH_ROWS
 
 _SEAL = "xxh3_128"
@@ -120,7 +120,7 @@ class ShardWriter:
 
     def __init__(self, path: Path, number: int, schema: pa.Schema) -> None:
         self._path = path
-        self._temporary = path.with_name(f".{path.name}.tmp")
+        self._temporary = beside(path)  # a slice, or a lost node, may be writing the same shard
         self._number = number
         self._schema = schema
         self._pending: list[Rows] = []
@@ -262,7 +262,7 @@ def index_bytes(tables: list[pa.Table]) -> bytes:
 def write_index(path: Path, tables: list[pa.Table]) -> str:
     """Write `index.arrow` from the shards' tables, in order; returns its xxh3-128."""
     content = index_bytes(tables)
-    write_bytes(path, content)
+    write_bytes(path, content, shared=True)
     return xxhash.xxh3_128_hexdigest(content)
 
 

@@ -1,0 +1,2 @@
+"""stub"""
+def open_cluster(*a): raise NotImplementedError
