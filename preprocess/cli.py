@@ -154,8 +154,8 @@ def build_shards(
         str,
         typer.Option(
             "--slice",
-            help="I/N: this command does share I of N, I from 0; the others do the rest, on machines "
-            "that see the same --output.",
+            help="I/N: this command does share I of N, I from 0; others do the rest, on "
+            "machines that see the same --output.",
         ),
     ] = "0/1",
     slice_wait: Annotated[
@@ -325,8 +325,8 @@ def _build(options: BuildOptions, overwrite: bool, as_json: bool) -> None:
         raise WholewordError("--append: adds to what --overwrite would remove; give one of the two")
     if overwrite and not options.slice.is_whole:
         raise WholewordError(
-            f"--overwrite: would remove what other slices have done; remove {options.output} first, "
-            "and give --slice alone"
+            f"--overwrite: would remove what other slices have done; remove {options.output} "
+            "first, and give --slice alone"
         )
     with console.status("looking at the input") if not as_json else nullcontext():
         plan = plan_build(options)

@@ -14,7 +14,7 @@ MOST_MINUTES = 100_000
 
 @dataclass(frozen=True)
 class Slice:
-    """What one of several commands does of a build: whatever has a number of `index` mod `count`."""
+    """What one of several commands does of a build: all whose number is `index` mod `count`."""
 
     index: int = 0
     count: int = 1

@@ -64,9 +64,7 @@ def _open_engine(options: BuildOptions) -> AbstractContextManager[RunTasks]:
     return nullcontext(partial(run_tasks, workers=options.workers or 1))
 
 
-def _run(
-    plan: BuildPlan, run: RunTasks
-) -> Iterator[Pass | TaskProgress | Manifest | SliceDone]:
+def _run(plan: BuildPlan, run: RunTasks) -> Iterator[Pass | TaskProgress | Manifest | SliceDone]:
     spec, part = worker_spec(plan), plan.options.slice
     own = [task for task in plan.tasks if part.owns(task.number)]
     size = sum(task.bytes for task in own)

@@ -29,7 +29,7 @@ TaskType = TypeVar("TaskType")
 Event = TypeVar("Event")
 
 RunTasks = Callable[..., Iterator[Any]]
-"""An engine that knows its workers: `(make_run, tasks, holds_lock=False)`, as `run_tasks` has it."""
+"""An engine that knows its workers: `(make_run, tasks, holds_lock=False)`, as `run_tasks`."""
 
 GRACE_SECONDS = 0.5
 """How long a thread may take after Ctrl-C to remove its temporary files and end."""
