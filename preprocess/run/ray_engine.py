@@ -160,7 +160,7 @@ class _Pool:
         sources = (str(ROOT), _sources_hash(ROOT))
         folder = str(Path.cwd())
         seen = (str(token.absolute()), token.read_text())
-        self._arguments = (sources, folder, seen, pickle.dumps(make_run))
+        self._arguments = (sources, folder, seen, ray.cloudpickle.dumps(make_run))
         self._waiting = deque(tasks)
         self._begun: Counter[Any] = Counter()
         self._starting: dict[Any, Any] = {}

@@ -286,6 +286,8 @@ def read_index(path: Path) -> ShardIndex:
     if reader.schema != INDEX_SCHEMA:
         raise pa.ArrowInvalid("it has other columns than an index")
     batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+    for batch in batches:
+        batch.validate()  # what it says of itself is not hashed before it is used
     return ShardIndex(
         **_columns(batches),
         lengths=tuple(batch.column("lengths").flatten().to_numpy() for batch in batches),
