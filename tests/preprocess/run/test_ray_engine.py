@@ -32,9 +32,9 @@ def test_without_ray_one_line_says_what_to_install(
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(WholewordError, match=r"pip install 'wholeword\[ray\]'"):
         support.build(tmp_path / "out", corpus, engine="ray")
-    with pytest.raises(WholewordError, match="^--ray-address here:1: give --engine ray with it"):
+    with pytest.raises(WholewordError, match=r"^--ray-address here:1: give --engine ray with it"):
         support.options(tmp_path / "out", corpus, ray_address="here:1").check()
-    with pytest.raises(WholewordError, match="^--engine spark: use local, ray"):
+    with pytest.raises(WholewordError, match=r"^--engine spark: use local, ray"):
         support.options(tmp_path / "out", corpus, engine="spark").check()
 
 
