@@ -45,7 +45,7 @@ setup(
             "mypy>=1.15",
         ],
         "near-dedup": ["datasketch>=2.0,<3"],
-        "ray": ["ray[default]>=2.30"],
+        "ray": ["ray>=2.40,<3"],
         "wandb": ["wandb>=0.17"],
     },
 )

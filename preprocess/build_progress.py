@@ -9,7 +9,7 @@ from rich.text import Text
 from preprocess import kernels
 from preprocess.console import console
 from preprocess.run.build import run_build
-from preprocess.run.events import Pass, TaskProgress
+from preprocess.run.events import Pass, SliceDone, TaskProgress
 from preprocess.run.plan import BuildPlan
 from preprocess.write.manifest import Manifest
 
@@ -65,8 +65,8 @@ class _Kernels(ProgressColumn):
         return Text(f"compiling kernels: {new}" if new > 0 else "")
 
 
-def show_build(plan: BuildPlan, quiet: bool) -> tuple[Manifest, Counter[str]]:
-    """Build; the manifest, and the audit's counts."""
+def show_build(plan: BuildPlan, quiet: bool) -> tuple[Manifest | SliceDone, Counter[str]]:
+    """Build; the manifest (or the end of a slice before others), and the audit's counts."""
     audit: Counter[str] = Counter()
     bar = Progress(
         TextColumn("{task.description}"),
@@ -80,7 +80,7 @@ def show_build(plan: BuildPlan, quiet: bool) -> tuple[Manifest, Counter[str]]:
         shown = bar.add_task(BUILDING, total=plan.bytes, pace="")
         pace = _Pace(plan.bytes)
         for event in run_build(plan):
-            if isinstance(event, Manifest):
+            if isinstance(event, Manifest | SliceDone):
                 return event, audit
             if isinstance(event, Pass):
                 bar.reset(shown, total=event.bytes, description=event.name)

@@ -16,12 +16,15 @@ from preprocess.build_progress import show_build
 from preprocess.command_line import Command, Group, in_panels
 from preprocess.console import console
 from preprocess.describe import dropped_table, summary, summary_table
+from preprocess.describe_unfinished import read_progress, show_progress
 from preprocess.errors import WholewordError
-from preprocess.options import BuildOptions
+from preprocess.options import BuildOptions, parse_slice
 from preprocess.read.input_report import input_lines, uncuttable
 from preprocess.read.sources import ReadOptions
 from preprocess.run import state
+from preprocess.run.events import SliceDone
 from preprocess.run.plan import BuildPlan, identity, plan_build
+from preprocess.run.slices import slices_of
 from preprocess.verify import reindex, verify_dataset
 from preprocess.vocabulary import train_vocabulary
 from preprocess.word_preview import cut_text, show_cut
@@ -145,8 +148,29 @@ def build_shards(
         bool, typer.Option("--append", help="Add the inputs to the finished shards in --output.")
     ] = False,
     workers: Annotated[
-        int, typer.Option(help="Processes.", show_default="one a processor")
-    ] = PROCESSORS,
+        int | None, typer.Option(help="Processes.", show_default="one a processor")
+    ] = None,
+    slice_: Annotated[
+        str,
+        typer.Option(
+            "--slice",
+            help="I/N: this command does share I of N, I from 0; others do the rest, on "
+            "machines that see the same --output.",
+        ),
+    ] = "0/1",
+    slice_wait: Annotated[
+        float,
+        typer.Option(
+            help="Minutes without progress after which a slice no longer waits for the others "
+            "(--dedup and --near-dedup need all text)."
+        ),
+    ] = 30,
+    engine: Annotated[
+        str, typer.Option(help="Where tasks run: local, or ray (all nodes of a Ray cluster).")
+    ] = "local",
+    ray_address: Annotated[
+        str, typer.Option(help="HOST:PORT of the cluster's head; auto: this machine's cluster.")
+    ] = "auto",
     split_size: Annotated[
         str, typer.Option(help="Input to a task, such as 64MiB; auto follows the input's size.")
     ] = "auto",
@@ -189,7 +213,11 @@ def build_shards(
         filter=filter_,
         append=append,
         split_size=_parse_size(split_size),
-        workers=workers,
+        workers=PROCESSORS if workers is None and engine != "ray" else workers,
+        engine=engine,
+        ray_address=ray_address,
+        slice=parse_slice(slice_),
+        slice_wait=slice_wait,
         encoder=encoder,
         audit=audit,
     )
@@ -226,8 +254,11 @@ def describe(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what a dataset holds, what was left out, and what looks wrong."""
+    """Show what a dataset holds, was left out and looks wrong; how far an unfinished one is."""
     data = _one_folder(folder, data)
+    if progress := read_progress(data):
+        show_progress(progress, data, as_json)
+        return
     manifest = read_manifest(data)
     if dropped and not as_json:
         console.print(dropped_table(manifest))
@@ -292,6 +323,11 @@ def _build(options: BuildOptions, overwrite: bool, as_json: bool) -> None:
     """Plan and run a build, and say what it made."""
     if overwrite and options.append:
         raise WholewordError("--append: adds to what --overwrite would remove; give one of the two")
+    if overwrite and not options.slice.is_whole:
+        raise WholewordError(
+            f"--overwrite: would remove what other slices have done; remove {options.output} "
+            "first, and give --slice alone"
+        )
     with console.status("looking at the input") if not as_json else nullcontext():
         plan = plan_build(options)
     if overwrite:
@@ -305,6 +341,9 @@ def _build(options: BuildOptions, overwrite: bool, as_json: bool) -> None:
     begin = time.perf_counter()
     manifest, audit_counts = show_build(plan, quiet=as_json)
     seconds = time.perf_counter() - begin
+    if isinstance(manifest, SliceDone):
+        _report_slice(plan, manifest, seconds, as_json)
+        return
     rate = plan.bytes / 1e6 / seconds
     pace = f"{rate:.1f}" if rate >= 1 else f"{rate:.2g}"
     _report(manifest, plan.output, f"built in {seconds:.1f} s, {pace} MB/s", as_json)
@@ -315,6 +354,22 @@ def _build(options: BuildOptions, overwrite: bool, as_json: bool) -> None:
             f"next: [bold]deepspeed train/pretrain.py --data {plan.output} "
             "--deepspeed ds_configs/zero2.json[/]"
         )
+
+
+def _report_slice(plan: BuildPlan, done: SliceDone, seconds: float, as_json: bool) -> None:
+    """Say that this slice is done, and what becomes of the rest."""
+    part = plan.options.slice
+    if as_json:
+        tasks_done = done.tasks - len(done.missing)
+        value = {"output": str(plan.output), "slice": str(part)}
+        print(json.dumps(value | {"tasks": done.tasks, "tasks_done": tasks_done}))
+        return
+    console.print(
+        f"slice {part}: done in {seconds:.1f} s; of {done.tasks:,} tasks {len(done.missing):,} are "
+        f"left to {slices_of(list(done.missing), part)}, and the last slice to end finishes "
+        f"{plan.output}"
+    )
+    console.print(f"progress of all: [bold]python -m preprocess describe {plan.output}[/]")
 
 
 def _unescape(separator: str) -> str:

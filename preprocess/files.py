@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,16 +44,20 @@ def publish(temporary: Path, path: Path) -> None:
     sync(path.parent)
 
 
+def beside(path: Path) -> Path:
+    """A path beside `path` that nobody else writes to, on any machine: `.NAME.RANDOM.tmp`."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+
+
 @contextmanager
 def written(path: Path, *, shared: bool = False) -> Iterator[Path]:
     """A path beside `path` to write to: published after the block, removed after an error.
 
     Args:
         path: the file that is whole or absent.
-        shared: whether other processes may be writing the same file at this moment.
+        shared: whether other processes, or other machines, may be writing it at this moment.
     """
-    owner = f".{os.getpid()}" if shared else ""
-    temporary = path.with_name(f".{path.name}{owner}.tmp")
+    temporary = beside(path) if shared else path.with_name(f".{path.name}.tmp")
     try:
         yield temporary
         publish(temporary, path)
@@ -67,11 +72,11 @@ def write_bytes(path: Path, data: bytes, *, shared: bool = False) -> None:
         temporary.write_bytes(data)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 so that the file is whole or absent."""
-    write_bytes(path, text.encode())
+def write_text(path: Path, text: str, *, shared: bool = False) -> None:
+    """Write UTF-8 so that the file is whole or absent; `shared` as for `written`."""
+    write_bytes(path, text.encode(), shared=shared)
 
 
-def write_json(path: Path, value: object) -> None:
-    """Write JSON so that the file is whole or absent."""
-    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+def write_json(path: Path, value: object, *, shared: bool = False) -> None:
+    """Write JSON so that the file is whole or absent; `shared` as for `written`."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n", shared=shared)

@@ -8,6 +8,50 @@ from preprocess.format import MAX_LENGTH
 SEPARATORS = ("line", "blank-line", "file")
 ENCODERS = ("auto", "compiled", "library", "reference")
 DEDUPS = ("none", "documents")
+ENGINES = ("local", "ray")
+MOST_MINUTES = 100_000
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What one of several commands does of a build: all whose number is `index` mod `count`."""
+
+    index: int = 0
+    count: int = 1
+
+    def owns(self, number: int) -> bool:
+        """Whether this slice does what has that number."""
+        return number % self.count == self.index
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there are no other slices."""
+        return self.count == 1
+
+    def __str__(self) -> str:
+        """As it is given on the command line."""
+        return f"{self.index}/{self.count}"
+
+
+WHOLE = Slice()
+"""The only slice."""
+
+
+def parse_slice(text: str) -> Slice:
+    """The slice that `I/N` names, I counted from 0.
+
+    Raises:
+        WholewordError: it is not of this form, or I is not below N.
+    """
+    index, _, count = text.partition("/")
+    if not all(part.isascii() and part.isdecimal() and len(part) < 7 for part in (index, count)):
+        raise WholewordError(f"--slice {text}: give I/N, such as 0/4 for the first of four")
+    if int(index) >= int(count):
+        raise WholewordError(
+            f"--slice {text}: out of range; of {count} slices the first is 0/{count}"
+            + (f" and the last {int(count) - 1}/{count}" if int(count) else "")
+        )
+    return Slice(int(index), int(count))
 
 
 @dataclass(frozen=True)
@@ -60,8 +104,16 @@ class BuildOptions:
     """Add the inputs to the finished dataset in `output`."""
     split_size: int | None = None
     """Approximate bytes of input per task; None: derived from the size of the input."""
-    workers: int = 1
-    """Number of processes."""
+    workers: int | None = 1
+    """Number of processes; None: one for each processor of a Ray cluster."""
+    engine: str = "local"
+    """Where tasks run: one of `ENGINES`."""
+    ray_address: str = "auto"
+    """Of the Ray cluster: `HOST:PORT`, or `auto` for the one that this machine belongs to."""
+    slice: Slice = WHOLE
+    """What this command does of the build, where others do the rest."""
+    slice_wait: float = 30
+    """Minutes in which other slices may make no progress before waiting for them ends."""
     encoder: str = "auto"
     """One of `ENCODERS`."""
     audit: int = 1000
@@ -95,6 +147,16 @@ class BuildOptions:
             )
         if self.encoder not in ENCODERS:
             raise WholewordError(f"--encoder {self.encoder}: use {', '.join(ENCODERS)}")
+        if self.engine not in ENGINES:
+            raise WholewordError(f"--engine {self.engine}: use {', '.join(ENGINES)}")
+        if self.engine != "ray" and self.ray_address != "auto":
+            raise WholewordError(f"--ray-address {self.ray_address}: give --engine ray with it")
+        if self.engine == "ray" and not self.slice.is_whole:
+            raise WholewordError(
+                "--engine ray: spreads the whole build over its cluster; give no --slice with it"
+            )
+        if not 0 <= self.slice_wait <= MOST_MINUTES:
+            raise WholewordError(f"--slice-wait {self.slice_wait}: must be 0 to {MOST_MINUTES:,}")
         if self.dedup not in DEDUPS:
             raise WholewordError(f"--dedup {self.dedup}: use {', '.join(DEDUPS)}")
         if self.near_dedup is not None and not 0.1 <= self.near_dedup <= 1:
@@ -104,7 +166,7 @@ class BuildOptions:
                 f"--min-chars {self.min_chars}: is more than --max-chars {self.max_chars}"
             )
         for flag, value, least in (
-            ("--workers", self.workers, 1),
+            ("--workers", 1 if self.workers is None else self.workers, 1),
             ("--audit", self.audit, 0),
             ("--min-chars", 0 if self.min_chars is None else self.min_chars, 0),
             ("--max-chars", 1 if self.max_chars is None else self.max_chars, 1),

@@ -49,7 +49,9 @@ class Ours:
     def __init__(self, dataset: ShardDataset, micro_batch_size: int) -> None:
         self.options = LoaderOptions(micro_batch_size, dataset.manifest.max_length)
         batches = np.arange(min(dataset.batches, 4))
-        self._window = Assembler(dataset, self.options).open(0, 0, batches, shuffle=True)
+        assembler = Assembler(dataset, self.options)
+        self._window = assembler.open(0, 0, batches, shuffle=True)
+        assembler.locate(self._window, np.arange(len(self._window.table)))
         plan = self._window.plan
         self.tables = [self._window.table[plan.pack(number)] for number in range(len(plan))]
         self.size = micro_batch_size * dataset.manifest.max_length

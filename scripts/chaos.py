@@ -1,13 +1,15 @@
 """Kill real builds and real training runs at random moments, and compare how they end.
 
     python scripts/chaos.py build --rounds 30 --json chaos_build.json
+    python scripts/chaos.py slices --rounds 30 --json chaos_slices.json
     python scripts/chaos.py train --rounds 10 --json chaos_train.json
 
 First the command runs undisturbed. Then it runs in another folder, is killed (SIGKILL, every
 process group of it), and is started again, until it is finished; what it then left is compared,
 byte by byte, with what the undisturbed one left, and a new folder is begun. A round is one kill,
 and it counts only if some work was done since the start and some remained; it is identical if its
-folder ended the same.
+folder ended the same. `slices`: three slices of a build run at once, one of them, whichever, is
+killed and started again; undisturbed, it is a build without slices.
 """
 
 import argparse
@@ -22,8 +24,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,6 +38,8 @@ from scripts.benchmark_report import Result, write_json  # noqa: E402
 POLL_SECONDS = 0.002
 STEP_LIMIT_SECONDS = 300
 """A command that does nothing new for so long hangs."""
+KILLS = 5
+"""Of commands that run at once, in one folder."""
 SHARE = 3
 """A kill falls in the first third of what remains, so that a folder sees several."""
 
@@ -55,6 +59,8 @@ class Scenario:
     """Hash of every file that must be the same."""
     jitter_seconds: float
     """The kill falls up to this long after a unit was finished: about what a unit takes."""
+    together: tuple[tuple[str, ...], ...] = ((),)
+    """What is added to the command line of each of the commands that run at once."""
 
 
 class Hanging(Exception):
@@ -80,6 +86,19 @@ def build_scenario(workers: int = 2, split_size: str = "16KiB") -> Scenario:
         is_finished=lambda folder: (folder / "manifest.json").exists(),
         digests=lambda folder: _digests(folder, {".build"}),
         jitter_seconds=0.05,
+    )
+
+
+def slices_scenario(count: int = 3, split_size: str = "16KiB", dedup: bool = True) -> Scenario:
+    """The same build by several slices, with the search for duplicates, which wait for another."""
+    whole = build_scenario(workers=1, split_size=split_size)
+    searching = ("--dedup", "documents") if dedup else ()
+    return replace(
+        whole,
+        command=lambda folder: [*whole.command(folder), *searching],
+        work_done=lambda folder: len(list(folder.glob(".build/**/task-*.json"))),
+        total=whole.total * (2 if dedup else 1),  # tasks are hashed, and then built
+        together=tuple(("--slice", f"{index}/{count}") for index in range(count)),
     )
 
 
@@ -141,11 +160,13 @@ def _digests(folder: Path, without: set[str]) -> dict[str, str]:
     }
 
 
-def start(scenario: Scenario, folder: Path, log: Path) -> subprocess.Popen[bytes]:
+def start(
+    scenario: Scenario, folder: Path, log: Path, more: tuple[str, ...] = ()
+) -> subprocess.Popen[bytes]:
     """Start the command in a process group of its own."""
     with log.open("ab") as output:
         return subprocess.Popen(
-            scenario.command(folder),
+            [*scenario.command(folder), *more],
             cwd=ROOT,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -204,6 +225,57 @@ def run_and_kill(scenario: Scenario, folder: Path, log: Path, rng: random.Random
     return not scenario.is_finished(folder) and scenario.work_done(folder) > before
 
 
+def run_together(
+    scenario: Scenario, folder: Path, log: Path, rng: random.Random, kills: int
+) -> int:
+    """Run all commands at once, to the end, and kill some; returns the kills that count.
+
+    One that was killed starts again at once; all do when all have ended and something is missing.
+    """
+    running = {more: start(scenario, folder, log, more) for more in scenario.together}
+    counted = 0
+    try:
+        while not scenario.is_finished(folder):
+            if counted < kills:
+                before = scenario.work_done(folder)
+                target = before + rng.randint(1, max(1, (scenario.total - before) // SHARE))
+                _wait_for_work(scenario, folder, target, running.values(), log)
+                time.sleep(rng.uniform(0, scenario.jitter_seconds))
+                more = rng.choice(sorted(running))
+                alive = running[more].poll() is None
+                kill_everything(running[more])
+                counted += alive and not scenario.is_finished(folder)
+                running[more] = start(scenario, folder, log, more)
+            elif all(process.poll() is not None for process in running.values()):
+                for process in running.values():
+                    _check(process, log)
+                running = {more: start(scenario, folder, log, more) for more in running}
+            time.sleep(POLL_SECONDS)
+        for process in running.values():
+            process.wait(STEP_LIMIT_SECONDS)
+            _check(process, log)
+    finally:
+        for process in running.values():
+            kill_everything(process)
+    return counted
+
+
+def _wait_for_work(
+    scenario: Scenario,
+    folder: Path,
+    target: int,
+    running: Iterable[subprocess.Popen[bytes]],
+    log: Path,
+) -> None:
+    deadline = time.monotonic() + STEP_LIMIT_SECONDS
+    while scenario.work_done(folder) < target and not scenario.is_finished(folder):
+        if all(process.poll() is not None for process in running):
+            return
+        if time.monotonic() > deadline:
+            raise Hanging(f"no progress to {target} units; see {log}")
+        time.sleep(POLL_SECONDS)
+
+
 def run_rounds(scenario: Scenario, rounds: int, seed: int, scratch: Path) -> tuple[int, int]:
     """Kill until `rounds` kills count; returns the rounds and how many of them ended identical."""
     rng = random.Random(seed)
@@ -214,6 +286,8 @@ def run_rounds(scenario: Scenario, rounds: int, seed: int, scratch: Path) -> tup
     while killed < rounds:
         folder = scratch / "disturbed"
         here = 0
+        if len(scenario.together) > 1:
+            here = run_together(scenario, folder, log, rng, min(KILLS, rounds - killed))
         while not scenario.is_finished(folder) and killed + here < rounds:
             here += run_and_kill(scenario, folder, log, rng)
         run_to_end(scenario, folder, log)  # finishes it, or says that it is finished
@@ -237,13 +311,15 @@ def make_scenario(what: str, scratch: Path) -> Scenario:
     """The scenario of that name, with what it needs in `scratch`."""
     if what == "build":
         return build_scenario()
+    if what == "slices":
+        return slices_scenario()
     return train_scenario(build_training_shards(scratch / "shards"))
 
 
 def main() -> int:
     """Run the rounds, print and write the figures; 1 if any end was not identical."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=["build", "train"])
+    parser.add_argument("what", choices=["build", "slices", "train"])
     parser.add_argument("--rounds", type=int, default=10, help="kills that count")
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
     parser.add_argument("--json", type=Path, help="write the figures to this file")

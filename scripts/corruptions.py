@@ -6,6 +6,7 @@ only sense can tell that something is wrong.
 """
 
 import copy
+import itertools
 import json
 import random
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from preprocess.write.hugging_face import dataset_files
 from preprocess.write.manifest import read_manifest
 from preprocess.write.shards import (
     INDEX_SCHEMA,
+    batches_checksum,
+    lengths_checksum,
     open_batch,
     read_index,
     scan_shard,
@@ -146,19 +149,30 @@ def _corrupt_index(folder: Path, rng: random.Random) -> Corruption:
     number = rng.randrange(len(rows))
     change = rng.choice(["value", "value", "lengths", "remove", "repeat", "swap", "bytes"])
     what = f"{part}/index.arrow, batch {number}: {change}"
+    manifest = _unsealed(shards / "manifest.json")
+    entry = manifest["parts"][part]
     if change == "bytes":
         data = bytearray(path.read_bytes())
         for _ in range(rng.randint(1, 4)):
             data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
         path.write_bytes(data)
+        entry["index_xxh3_128"] = xxhash.xxh3_128_hexdigest(data)
     else:
         what += _change_index(rows, number, change, rng)
-        write_index(path, [pa.Table.from_pylist(rows, schema=INDEX_SCHEMA)])
-    manifest = _unsealed(shards / "manifest.json")
-    digest = xxhash.xxh3_128_hexdigest(path.read_bytes())
-    manifest["parts"][part]["index_xxh3_128"] = digest
+        _write_index(path, rows, entry)
     _write_plain(shards / "manifest.json", seal(manifest))
     return Corruption(what)
+
+
+def _write_index(path: Path, rows: list[dict[str, Any]], entry: dict[str, Any]) -> None:
+    """Write an index, a table for each shard, and its checksums into the part's entry."""
+    tables = []
+    for number, group in itertools.groupby(rows, key=lambda row: row["shard"]):
+        tables.append(pa.Table.from_pylist(list(group), schema=INDEX_SCHEMA))
+        if 0 <= number < len(entry["shards"]):
+            entry["shards"][number]["lengths_xxh3_64"] = lengths_checksum(tables[-1])
+    entry["index_xxh3_128"] = write_index(path, tables)
+    entry["batches_xxh3_128"] = batches_checksum(tables)
 
 
 def _rows(shards: Path, part: str) -> int:
@@ -315,8 +329,7 @@ def _vouch_for_shard(shards: Path, part: str, number: int) -> None:
         + of_shard
         + [row for row in rows if row["shard"] > number]
     )
-    index = pa.Table.from_pylist(rows, schema=INDEX_SCHEMA)
-    entry["index_xxh3_128"] = write_index(shards / part / "index.arrow", [index])
+    _write_index(shards / part / "index.arrow", rows, entry)
     for total in ("rows", "tokens", "words"):
         entry[total] = sum(one[total] for one in entry["shards"])
     _write_plain(shards / "manifest.json", seal(manifest))

@@ -140,7 +140,7 @@ def _lower_bound(run: np.ndarray, high: np.uint64) -> int:
 
 def save_array(path: Path, array: np.ndarray) -> None:
     """Write an array so that the file is whole or absent."""
-    with written(path) as temporary, temporary.open("wb") as file:
+    with written(path, shared=True) as temporary, temporary.open("wb") as file:
         np.save(file, array)
 
 

@@ -68,7 +68,7 @@ class LoadedTokenizer:
         """Write a copy that `AutoTokenizer.from_pretrained` opens."""
         folder.mkdir(exist_ok=True)
         for name, data in self.files.items():
-            write_bytes(folder / name, data)
+            write_bytes(folder / name, data, shared=True)
 
 
 def load_backend(tokenizer_json: str) -> tokenizers.Tokenizer:

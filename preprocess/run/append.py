@@ -47,7 +47,8 @@ class Tail(BaseModel):
 
     def save(self, output: Path, generations: int) -> None:
         """Write it down."""
-        write_json(output / STATE / TAIL.format(generations), seal(self.model_dump(mode="json")))
+        path = output / STATE / TAIL.format(generations)
+        write_json(path, seal(self.model_dump(mode="json")), shared=True)
 
     def tasks(self, files: list[InputFile], separator: str, first: int) -> list[Task]:
         """Tasks that read more files, the first of which goes on with the last one if it has room.

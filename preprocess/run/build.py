@@ -2,70 +2,110 @@
 
 What is finished is never lost: a task's shards get their names when they are whole, its report
 (`.build/task-N.json`) is written last, and the manifest is written when every task has one. The
-same command therefore continues a build that was killed, from the first task without a report.
+same command therefore continues a build that was killed, from the first task without a report. Of
+several slices (`slices.py`), the one that finds every report writes the manifest.
 """
 
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from pathlib import Path
 
 import pyarrow as pa
 import xxhash
 
 from preprocess.errors import WholewordError
+from preprocess.options import BuildOptions
 from preprocess.read.sources import Task
 from preprocess.run import state
 from preprocess.run.append import TAIL, Base
 from preprocess.run.dedup import FOLDER, find_repetitions, forget_decisions, forget_tasks
-from preprocess.run.engines import run_tasks
-from preprocess.run.events import Pass, TaskProgress
+from preprocess.run.engines import RunTasks, run_tasks
+from preprocess.run.events import Pass, SliceDone, TaskProgress
 from preprocess.run.finalize import finalize_dataset, make_tail
 from preprocess.run.plan import BuildPlan, identity, worker_spec
+from preprocess.run.ray_engine import open_cluster
+from preprocess.run.slices import Share, announce, claim_plan
 from preprocess.run.state import TaskReport
 from preprocess.run.tasks import TaskRun
-from preprocess.write.manifest import Manifest, write_manifest
+from preprocess.write.manifest import Manifest, read_manifest, write_manifest
 from preprocess.write.shards import shard_name
 
 
-def run_build(plan: BuildPlan) -> Iterator[Pass | TaskProgress | Manifest]:
-    """Run the tasks that have no report yet, then finish; yields progress, then the manifest.
+def run_build(plan: BuildPlan) -> Iterator[Pass | TaskProgress | Manifest | SliceDone]:
+    """Run the tasks that have no report yet, then finish.
+
+    Yields:
+        Progress, then the manifest; of a slice that is not the last to end, `SliceDone`.
 
     Raises:
         WholewordError: another build is writing here, the input cannot be read, the output cannot
-            be written, or no text was found.
+            be written, no text was found, or other slices have other options or do nothing.
     """
-    with state.locked(plan.output), state.writing(plan.output):
-        _prepare(plan)
-        spec = worker_spec(plan)
-        workers = plan.options.workers
-        reports = {task.number: report for task in plan.tasks if (report := _load(plan, task))}
-        todo = [task for task in plan.tasks if task.number not in reports]
-        if spec.dedup.wanted and todo:
-            search = (plan.output, spec.dedup, spec.reading, plan.tasks, plan.earlier, workers)
-            yield from find_repetitions(*search)
-            yield Pass("building", plan.bytes)
-        done = sum(task.bytes for task in plan.tasks if task.number in reports)
-        yield TaskProgress(done, 0, earlier=True)
-        # Libraries encode a whole document before they release the interpreter lock.
-        holds_lock = plan.encoder != "compiled"
-        for event in run_tasks(partial(TaskRun, spec), todo, workers, holds_lock):
-            if isinstance(event, TaskReport):
-                reports[event.number] = event
-            else:
-                yield event
+    part = plan.options.slice
+    with state.locked(plan.output, shared=not part.is_whole):
+        try:
+            with state.writing(plan.output), _open_engine(plan.options) as run:
+                _prepare(plan)
+                yield from _run(plan, run)
+        except WholewordError:
+            # Another slice finished the dataset meanwhile, and removed what this one was reading.
+            if part.is_whole or not state.is_finished(plan.output, identity(plan)):
+                raise
+            yield read_manifest(plan.output)
+
+
+def _open_engine(options: BuildOptions) -> AbstractContextManager[RunTasks]:
+    """Where tasks run, until the context ends."""
+    if options.engine == "ray":
+        return open_cluster(options.ray_address, Path(options.output), options.workers)
+    return nullcontext(partial(run_tasks, workers=options.workers or 1))
+
+
+def _run(plan: BuildPlan, run: RunTasks) -> Iterator[Pass | TaskProgress | Manifest | SliceDone]:
+    spec, part = worker_spec(plan), plan.options.slice
+    own = [task for task in plan.tasks if part.owns(task.number)]
+    size = sum(task.bytes for task in own)
+    reports = {task.number: report for task in own if (report := _load(plan, task))}
+    if not part.is_whole and state.is_finished(plan.output, identity(plan)):
+        yield read_manifest(plan.output)  # since this command began
+        return
+    todo = [task for task in own if task.number not in reports]
+    if spec.dedup.wanted and todo:
+        share = Share(part, plan.options.slice_wait)
+        search = (plan.output, spec.dedup, spec.reading, plan.tasks, plan.earlier, run, share)
+        yield from find_repetitions(*search)
+        yield Pass("building", size)
+    yield TaskProgress(size - sum(task.bytes for task in todo), 0, earlier=True)
+    # Libraries encode a whole document before they release the interpreter lock.
+    holds_lock = plan.encoder != "compiled"
+    for event in run(partial(TaskRun, spec), todo, holds_lock=holds_lock):
+        if isinstance(event, TaskReport):
+            reports[event.number] = event
+        else:
+            yield event
+    others = [task for task in plan.tasks if not part.owns(task.number)]
+    reports |= {task.number: r for task in others if (r := _load(plan, task, hashed=False))}
+    if missing := tuple(task.number for task in plan.tasks if task.number not in reports):
+        yield SliceDone(len(plan.tasks), missing)
+    else:
         yield _finish(plan, [reports[task.number] for task in plan.tasks])
 
 
 def _prepare(plan: BuildPlan) -> None:
-    wanted = identity(plan)
-    if plan.base and not state.is_planned(plan.output, wanted):
-        _remove_other_addition(plan, plan.base)
-    state.write_plan(plan.output, wanted)  # first: it says whose folder this is
-    for part in plan.parts:
-        (plan.output / part).mkdir(exist_ok=True)
-        for leftover in (plan.output / part).glob(".*.tmp"):
-            leftover.unlink()
+    wanted, part = identity(plan), plan.options.slice
+    if part.is_whole:
+        if plan.base and not state.is_planned(plan.output, wanted):
+            _remove_other_addition(plan, plan.base)
+        state.write_plan(plan.output, wanted)  # first: it says whose folder this is
+    else:
+        claim_plan(plan.output, wanted, plan.base.plan if plan.base else None)
+        announce(plan.output, part)
+    for name in plan.parts:
+        (plan.output / name).mkdir(exist_ok=True)
+    state.remove_leftovers(plan.output, part)
 
 
 def _remove_other_addition(plan: BuildPlan, base: Base) -> None:
@@ -78,8 +118,14 @@ def _remove_other_addition(plan: BuildPlan, base: Base) -> None:
                 path.unlink()
 
 
-def _load(plan: BuildPlan, task: Task) -> TaskReport | None:
-    """The report of a task that an earlier run finished, if its shards are still what it says."""
+def _load(plan: BuildPlan, task: Task, hashed: bool = True) -> TaskReport | None:
+    """The report of a task that an earlier run finished, if its shards are still what it says.
+
+    Args:
+        plan: the build.
+        task: of it.
+        hashed: whether to read its shards; another slice that wrote them just now put them on disk.
+    """
     report = TaskReport.load(plan.output, task.number)
     if report is None or set(report.parts) != set(plan.parts):
         return None
@@ -87,19 +133,24 @@ def _load(plan: BuildPlan, task: Task) -> TaskReport | None:
         path = plan.output / name / shard_name(task.number, plan.total)
         if not path.is_file() or path.stat().st_size != part.bytes:
             return None
-        with pa.memory_map(str(path)) as shard:
-            if xxhash.xxh3_128_hexdigest(shard.read_buffer()) != part.xxh3_128:
-                return None
+        if hashed and _hash_file(path) != part.xxh3_128:
+            return None
         index = report.load_index(plan.output, name)
         if index is None or sum(index["rows"].to_pylist()) != part.rows:
             return None
     return report
 
 
+def _hash_file(path: Path) -> str:
+    with pa.memory_map(str(path)) as file:
+        return xxhash.xxh3_128_hexdigest(file.read_buffer())
+
+
 def _finish(plan: BuildPlan, reports: list[TaskReport]) -> Manifest:
+    """Write all but the shards; two slices that find every report at once may both do it."""
     if not plan.base and not sum(report.parts["train"].rows for report in reports):
         for part in plan.parts:
-            shutil.rmtree(plan.output / part)
+            shutil.rmtree(plan.output / part, ignore_errors=True)
         state.clear(plan.output, keep=("lock",))
         counts: Counter[str] = sum((Counter(report.counts) for report in reports), Counter())
         found = ", ".join(
@@ -114,6 +165,7 @@ def _finish(plan: BuildPlan, reports: list[TaskReport]) -> Manifest:
     tail = make_tail(plan, reports)
     generations = len(manifest.generations)
     tail.save(plan.output, generations)
+    state.remove_leftovers(plan.output)  # of slices that were killed
     write_manifest(plan.output, manifest)
     forget_decisions(plan.output)
     state.clear(plan.output, keep=("lock", "plan.json", FOLDER, TAIL.format(generations)))

@@ -27,8 +27,9 @@ from preprocess.clean.near_duplicates import Signatures, find_near_copies
 from preprocess.errors import WholewordError
 from preprocess.files import write_json
 from preprocess.read.sources import Task
-from preprocess.run.engines import run_tasks
+from preprocess.run.engines import RunTasks
 from preprocess.run.events import Pass, TaskProgress
+from preprocess.run.slices import Share
 from preprocess.run.state import STATE, writing
 from preprocess.run.task_documents import ReadSpec, TaskDocuments
 from preprocess.write.shards import seal, unseal
@@ -54,20 +55,31 @@ class DedupSpec:
 
 
 def find_repetitions(
-    output: Path, spec: DedupSpec, reading: ReadSpec, tasks: list[Task], earlier: int, workers: int
+    output: Path,
+    spec: DedupSpec,
+    reading: ReadSpec,
+    tasks: list[Task],
+    earlier: int,
+    run: RunTasks,
+    share: Share,
 ) -> Iterator[Pass | TaskProgress]:
     """Hash what the tasks will read, and decide what repeats; yields progress.
+
+    Hashes, and the parts that are decided, are dealt out to the slices by their numbers; each slice
+    waits for the others, because what it leaves out depends on all text.
 
     Args:
         output: the dataset's folder.
         spec: what to look for.
         reading: how input becomes documents.
-        tasks: those of this build.
+        tasks: those of this build, of all slices.
         earlier: how many tasks were built before, when the dataset is added to.
-        workers: processes.
+        run: where tasks run.
+        share: which slice this is.
 
     Raises:
-        WholewordError: the input cannot be read, or the hashes of what was built before are gone.
+        WholewordError: the input cannot be read, the hashes of what was built before are gone, or
+            the other slices do nothing.
     """
     folder = output / STATE / FOLDER
     folder.mkdir(exist_ok=True)
@@ -77,23 +89,40 @@ def find_repetitions(
                 f"{folder}: lacks what shard {number} hashes to, so what repeats it cannot be "
                 "found; build all of the text again with --overwrite"
             )
-    todo = [task for task in tasks if not _is_whole(folder, task.number)]
-    size = sum(task.bytes for task in tasks)
+    own = [task for task in tasks if share.part.owns(task.number)]
+    todo = [task for task in own if not _is_whole(folder, task.number)]
+    size = sum(task.bytes for task in own)
     yield Pass("hashing", size)
     yield TaskProgress(size - sum(task.bytes for task in todo), 0, earlier=True)
-    yield from run_tasks(partial(_HashTask, output, spec, reading), todo, workers)
+    yield from run(partial(_HashTask, output, spec, reading), todo)
+    numbers = [task.number for task in tasks]
+    yield from share.wait("hashing", [_proof_path(folder, n) for n in numbers], numbers)
     total = earlier + len(tasks)
     if spec.documents:
-        runs = _runs(folder, total)
-        parts = range(part_count(runs))
-        yield Pass("finding duplicates", len(parts))
-        names = {part: _part_name(part, len(parts), total) for part in parts}
-        missing = [part for part in parts if not (folder / names[part]).exists()]
-        yield TaskProgress(len(parts) - len(missing), 0, earlier=True)
-        yield from run_tasks(partial(_Decide, output, runs, names), missing, workers)
-    if spec.near is not None and not all(_near(folder, t.number).exists() for t in tasks):
-        yield Pass("finding near duplicates", total)
-        yield from run_tasks(partial(_DecideNear, output, spec, tasks, total), [0], 1)
+        yield from _find_exact(output, total, run, share)
+    near = [_near(folder, task.number) for task in tasks]
+    if spec.near is not None and not all(path.exists() for path in near):
+        if share.part.owns(0):
+            yield Pass("finding near duplicates", total)
+            yield from run(partial(_DecideNear, output, spec, tasks, total), [0])
+        yield from share.wait("finding near duplicates", near, [0] * len(near))
+
+
+def _find_exact(
+    output: Path, total: int, run: RunTasks, share: Share
+) -> Iterator[Pass | TaskProgress]:
+    """Decide which documents are exact copies, once all tasks are hashed; yields progress."""
+    folder = output / STATE / FOLDER
+    runs = _runs(folder, total)
+    parts = part_count(runs)
+    names = {part: _part_name(part, parts, total) for part in range(parts)}
+    own = [part for part in names if share.part.owns(part)]
+    missing = [part for part in own if not (folder / names[part]).exists()]
+    yield Pass("finding duplicates", len(own))
+    yield TaskProgress(len(own) - len(missing), 0, earlier=True)
+    yield from run(partial(_Decide, output, runs, names), missing)
+    paths = [folder / name for name in names.values()]
+    yield from share.wait("finding duplicates", paths, list(names))
 
 
 def forget_decisions(output: Path) -> None:
@@ -101,7 +130,7 @@ def forget_decisions(output: Path) -> None:
     folder = output / STATE / FOLDER
     if folder.is_dir():
         for path in (*folder.glob("part-*"), *folder.glob("*-near.npy"), *folder.glob(".*.tmp")):
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def forget_tasks(output: Path, first: int) -> None:
@@ -138,7 +167,10 @@ class Copies:
 def exact_copies(folder: Path, task: int, first: int, end: int) -> np.ndarray:
     """Numbers of a task's documents that are exact copies of earlier ones, ascending."""
     own = sorted(folder.glob(f"{task:05d}-*-copies.npy"))
-    return numbers_between([*sorted(folder.glob("part-*.npy")), *own], first, end)
+    parts = sorted(folder.glob("part-*.npy"))
+    if not parts or len(parts) != int(parts[0].name.split("-")[3]):
+        raise OSError(f"{folder}: lacks some of what was decided")
+    return numbers_between([*parts, *own], first, end)
 
 
 class _HashTask:
@@ -152,8 +184,6 @@ class _HashTask:
         """Write them, then the proof; yields progress."""
         prefix = f"{task.number:05d}"
         with writing(self._output):
-            for leftover in self._folder.glob(f"{prefix}-*"):
-                leftover.unlink()
             writers: list[HashRuns | Signatures] = []
             if self._spec.documents:
                 writers.append(HashRuns(self._folder, prefix))
@@ -167,7 +197,7 @@ class _HashTask:
                 writer.close()
             files = [file for writer in writers for file in writer.files]
             proof = {file.name: _checksum(file) for file in files}
-            write_json(_proof_path(self._folder, task.number), seal(proof))
+            write_json(_proof_path(self._folder, task.number), seal(proof), shared=True)
 
 
 class _Decide:

@@ -21,12 +21,15 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from preprocess.errors import WholewordError
 
 TaskType = TypeVar("TaskType")
 Event = TypeVar("Event")
+
+RunTasks = Callable[..., Iterator[Any]]
+"""An engine that knows its workers: `(make_run, tasks, holds_lock=False)`, as `run_tasks`."""
 
 GRACE_SECONDS = 0.5
 """How long a thread may take after Ctrl-C to remove its temporary files and end."""

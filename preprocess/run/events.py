@@ -23,3 +23,13 @@ class TaskProgress:
     output."""
     earlier: bool = False
     """Whether an earlier command did it."""
+
+
+@dataclass(frozen=True)
+class SliceDone:
+    """The end of a slice that is not the last to end."""
+
+    tasks: int
+    """Of the whole build."""
+    missing: tuple[int, ...]
+    """Numbers of those that other slices have still to do."""

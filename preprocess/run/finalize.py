@@ -28,7 +28,14 @@ from preprocess.write.manifest import (
     ShardEntry,
     TokenizerEntry,
 )
-from preprocess.write.shards import INDEX_SCHEMA, index_bytes, shard_name, write_index
+from preprocess.write.shards import (
+    INDEX_SCHEMA,
+    batches_checksum,
+    index_bytes,
+    lengths_checksum,
+    shard_name,
+    write_index,
+)
 
 MOST_UNKNOWN = 10
 """Unknown characters that the manifest names."""
@@ -40,7 +47,7 @@ def finalize_dataset(plan: BuildPlan, reports: list[TaskReport]) -> Manifest:
     parts = {name: _finalize_part(plan, name, reports) for name in plan.parts}
     manifest = _manifest(plan, parts, reports)
     for file, value in dataset_files(manifest).items():
-        write_json(plan.output / file, value)
+        write_json(plan.output / file, value, shared=True)
     return manifest
 
 
@@ -73,9 +80,10 @@ def _finalize_part(plan: BuildPlan, name: Part, reports: list[TaskReport]) -> Pa
     shards = tuple(
         ShardEntry(
             file=f"{name}/{shard_name(report.number, plan.total)}",
+            lengths_xxh3_64=lengths_checksum(table),
             **part.model_dump(include={"rows", "tokens", "words", "bytes", "xxh3_128"}),
         )
-        for report, part in zip(reports, parts, strict=True)
+        for report, part, table in zip(reports, parts, tables, strict=True)
     )
     earlier = _base_index(plan, name, base) if base else []
     digest = write_index(plan.output / name / "index.arrow", [*earlier, *tables])
@@ -86,6 +94,7 @@ def _finalize_part(plan: BuildPlan, name: Part, reports: list[TaskReport]) -> Pa
         },
         batches=(base.batches if base else 0) + sum(table.num_rows for table in tables),
         index_xxh3_128=digest,
+        batches_xxh3_128=batches_checksum([*earlier, *tables]),
         length_histogram=_add_histograms([*([base] if base else []), *parts]),
         shards=(*(base.shards if base else ()), *shards),
     )

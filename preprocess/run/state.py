@@ -22,6 +22,7 @@ from preprocess.clean.samples import Sample
 from preprocess.errors import WholewordError
 from preprocess.files import first_step, write_json
 from preprocess.format import PARTS
+from preprocess.options import WHOLE, Slice
 from preprocess.run.differences import all_inputs, differences
 from preprocess.write.manifest import FILE, read_manifest
 from preprocess.write.shards import seal, unseal, write_index
@@ -78,7 +79,8 @@ class TaskReport(BaseModel):
         """Write the index tables, then the report."""
         for part, table in indexes.items():
             self.indexes[part] = write_index(_index_path(output, self.number, part), [table])
-        write_json(_report_path(output, self.number), seal(self.model_dump(mode="json")))
+        report = seal(self.model_dump(mode="json"))
+        write_json(_report_path(output, self.number), report, shared=True)
 
     @staticmethod
     def load(output: Path, number: int) -> "TaskReport | None":
@@ -108,9 +110,21 @@ def _index_path(output: Path, number: int, part: str) -> Path:
     return output / STATE / f"task-{number:05d}-{part}.arrow"
 
 
+def finished_tasks(output: Path) -> list[int]:
+    """Numbers of the tasks that have a report, ascending."""
+    names = (path.stem for path in (output / STATE).glob("task-*.json"))
+    return sorted(int(name.removeprefix("task-")) for name in names)
+
+
 @contextmanager
-def locked(output: Path) -> Iterator[None]:
-    """Keep a second build out of the folder; the system releases the lock of a dead process."""
+def locked(output: Path, *, shared: bool = False) -> Iterator[None]:
+    """Keep a second build out of the folder; the system releases the lock of a dead process.
+
+    Args:
+        output: the folder.
+        shared: let others in that share it too: slices, which are safe without it (a file system of
+            several machines may know no locks) and only keep out builds that are not.
+    """
     try:
         (output / STATE).mkdir(parents=True, exist_ok=True)
         lock = (output / STATE / "lock").open("w")
@@ -120,11 +134,14 @@ def locked(output: Path) -> Iterator[None]:
         ) from error
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise WholewordError(
                 f"{output}: another build is writing here; wait for it, or name another --output"
             ) from error
+        except OSError:
+            if not shared:
+                raise
         yield
 
 
@@ -235,22 +252,35 @@ def _remove_files(output: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    for leftover in output.glob(".*.tmp"):
-        leftover.unlink()
+    remove_leftovers(output)
     clear(output, keep=("lock",))  # removing the lock would let two builds in
+
+
+def remove_leftovers(output: Path, part: Slice = WHOLE) -> None:
+    """Remove temporary files of commands that were killed: of a slice, those of its own numbers."""
+    for folder in (output, *(output / name for name in PARTS), *_state_folders(output)):
+        for leftover in folder.glob(".*.tmp"):
+            number = re.match(r"\.(?:[a-z]+-)?(\d{5,})", leftover.name)
+            if part.owns(int(number[1])) if number else part.is_whole:
+                leftover.unlink(missing_ok=True)
+
+
+def _state_folders(output: Path) -> list[Path]:
+    return [output / STATE, *(p for p in (output / STATE).glob("*") if p.is_dir())]
 
 
 def _foreign_files(output: Path) -> set[str]:
     """What no build writes, here and among the shards (`cache-*` is the datasets library's)."""
-    ours = {STATE, *_DATASET_FILES, *(f".{name}.tmp" for name in _DATASET_FILES)}
-    foreign = {path.name for path in output.iterdir()} - ours
+    temporary = re.compile(r"\.(.+?)(\.[0-9a-f]{8})?\.tmp")
+    names = {temporary.sub(r"\1", path.name) for path in output.iterdir()}
+    foreign = names - {STATE, *_DATASET_FILES}
     shards = re.compile(
-        r"\.?(data-\d+-of-\d+\.arrow|index\.arrow|(state|dataset_info)\.json)(\.tmp)?|cache-.*"
+        r"(data-\d+-of-\d+\.arrow|index\.arrow|(state|dataset_info)\.json)|cache-.*"
     )
     for part in PARTS:
         if (output / part).is_dir():
-            names = (path.name for path in (output / part).iterdir())
-            foreign |= {f"{part}/{name}" for name in names if not shards.fullmatch(name)}
+            inside = (temporary.sub(r"\1", path.name) for path in (output / part).iterdir())
+            foreign |= {f"{part}/{name}" for name in inside if not shards.fullmatch(name)}
     return foreign
 
 
@@ -269,15 +299,15 @@ def write_plan(output: Path, identity: dict[str, Any]) -> None:
     path = output / STATE / "plan.json"
     if path.exists() and not is_planned(output, identity) and not identity.get("appended"):
         _remove_files(output)
-    write_json(path, identity)
+    write_json(path, identity, shared=True)
 
 
 def clear(output: Path, keep: tuple[str, ...]) -> None:
-    """Remove the state's files and folders except those to keep."""
+    """Remove the state's files and folders except those to keep; another may be doing the same."""
     for path in (output / STATE).iterdir():
         if path.name in keep:
             continue
         if path.is_dir():
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)
         else:
-            path.unlink()
+            path.unlink(missing_ok=True)

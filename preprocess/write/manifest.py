@@ -92,6 +92,8 @@ class ShardEntry(_Entry):
     words: Count
     bytes: Count
     xxh3_128: str
+    lengths_xxh3_64: str = ""
+    """Of its rows' lengths in the index; none in a manifest of an older version."""
 
 
 class PartEntry(_Entry):
@@ -104,6 +106,8 @@ class PartEntry(_Entry):
     unknown: Count
     batches: Count
     index_xxh3_128: str
+    batches_xxh3_128: str = ""
+    """Of the index without row lengths; none in a manifest of an older version."""
     length_histogram: dict[int, Count]
     """Number of rows by length, in bins named by their lowest length."""
     shards: tuple[ShardEntry, ...]
@@ -237,4 +241,4 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest: the last file of a build, whose presence says that it is whole."""
     value = manifest.model_dump(mode="json")
     value["parts"] = {part: value["parts"][part] for part in PARTS if part in value["parts"]}
-    write_json(folder / FILE, seal(value))
+    write_json(folder / FILE, seal(value), shared=True)

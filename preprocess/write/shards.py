@@ -6,7 +6,7 @@ hash to, and how long every row is; it is derived data, which `verify --reindex`
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,11 +16,13 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from preprocess.files import publish, write_bytes
+from preprocess.files import beside, publish, write_bytes
 from preprocess.format import BATCH_ROWS
 
 _SEAL = "xxh3_128"
 
+_NUMBERS = ("shard", "offset", "bytes", "rows", "xxh3_64")
+"""The columns of an index that have one number a record batch."""
 INDEX_SCHEMA = pa.schema(
     [
         ("shard", pa.int32()),
@@ -94,7 +96,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """Where the record batches of one part are; arrays have one entry a batch but `lengths`."""
+    """Where the record batches of one part are; arrays have one entry a batch."""
 
     shard: np.ndarray
     """int32, the shard's number."""
@@ -106,8 +108,16 @@ class ShardIndex:
     """int32."""
     xxh3_64: np.ndarray
     """uint64, of those bytes."""
-    lengths: np.ndarray
-    """uint16 `[rows of the part]`, tokens of each row without special tokens."""
+    lengths: tuple[np.ndarray, ...]
+    """uint16, tokens of each row without special tokens: an array for each record batch of the
+    index, which holds those of one shard. They lie in the file, mapped."""
+    first_batches: np.ndarray
+    """int64 `[len(lengths) + 1]`, the first of the batches that each of `lengths` is of."""
+
+    @property
+    def batches_xxh3_128(self) -> str:
+        """As `batches_checksum` has it."""
+        return _hash_columns({name: getattr(self, name) for name in _NUMBERS})
 
 
 class ShardWriter:
@@ -120,7 +130,7 @@ class ShardWriter:
 
     def __init__(self, path: Path, number: int, schema: pa.Schema) -> None:
         self._path = path
-        self._temporary = path.with_name(f".{path.name}.tmp")
+        self._temporary = beside(path)  # a slice, or a lost node, may be writing the same shard
         self._number = number
         self._schema = schema
         self._pending: list[Rows] = []
@@ -262,29 +272,57 @@ def index_bytes(tables: list[pa.Table]) -> bytes:
 def write_index(path: Path, tables: list[pa.Table]) -> str:
     """Write `index.arrow` from the shards' tables, in order; returns its xxh3-128."""
     content = index_bytes(tables)
-    write_bytes(path, content)
+    write_bytes(path, content, shared=True)
     return xxhash.xxh3_128_hexdigest(content)
 
 
 def read_index(path: Path) -> ShardIndex:
-    """Read `index.arrow`; only the row lengths take memory that grows with the rows.
+    """Read `index.arrow`, without touching the row lengths, which stay in the mapped file.
 
     Raises:
         OSError, pa.ArrowInvalid: missing or malformed.
     """
-    with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
-        batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
-        columns = {
-            name: np.concatenate(
-                [batch.column(name).to_numpy(zero_copy_only=False) for batch in batches]
-                or [np.empty(0, INDEX_SCHEMA.field(name).type.to_pandas_dtype())]
-            )
-            for name in ("shard", "offset", "bytes", "rows", "xxh3_64")
-        }
-        lengths = [batch.column("lengths").flatten().to_numpy() for batch in batches]
-        return ShardIndex(
-            **columns, lengths=np.concatenate([*lengths, np.empty(0, np.uint16)]).astype(np.uint16)
+    reader = pa.ipc.open_file(pa.memory_map(str(path)))
+    if reader.schema != INDEX_SCHEMA:
+        raise pa.ArrowInvalid("it has other columns than an index")
+    batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+    for batch in batches:
+        batch.validate()  # what it says of itself is not hashed before it is used
+    return ShardIndex(
+        **_columns(batches),
+        lengths=tuple(batch.column("lengths").flatten().to_numpy() for batch in batches),
+        first_batches=np.cumsum([0, *(batch.num_rows for batch in batches)]),
+    )
+
+
+def batches_checksum(tables: Sequence[pa.Table]) -> str:
+    """xxh3-128 of an index without its row lengths: what opening a part reads in full."""
+    return _hash_columns(_columns(tables))
+
+
+def _hash_columns(columns: dict[str, np.ndarray]) -> str:
+    digest = xxhash.xxh3_128()
+    for values in columns.values():
+        digest.update(np.ascontiguousarray(values).data)
+    return digest.hexdigest()
+
+
+def lengths_checksum(table: pa.Table) -> str:
+    """xxh3-64 of the row lengths of one shard's rows of the index."""
+    lengths = [chunk.flatten().to_numpy() for chunk in table["lengths"].chunks]
+    return xxhash.xxh3_64_hexdigest(np.concatenate([np.empty(0, np.uint16), *lengths]).data)
+
+
+def _columns(tables: Sequence[pa.RecordBatch | pa.Table]) -> dict[str, np.ndarray]:
+    return {
+        name: np.concatenate(
+            [
+                np.empty(0, INDEX_SCHEMA.field(name).type.to_pandas_dtype()),
+                *(table.column(name).to_numpy(zero_copy_only=False) for table in tables),
+            ]
         )
+        for name in _NUMBERS
+    }
 
 
 def seal(value: dict[str, Any]) -> dict[str, Any]:

@@ -57,7 +57,11 @@ def test_a_full_disk_leaves_no_temporary_file(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
-def test_two_processes_do_not_write_into_one_temporary_file(tmp_path):
-    with files.written(tmp_path / "a", shared=True) as temporary:
-        assert str(os.getpid()) in temporary.name
-        temporary.write_text("")
+def test_no_two_write_into_one_temporary_file(tmp_path):
+    with (
+        files.written(tmp_path / "a", shared=True) as one,
+        files.written(tmp_path / "a", shared=True) as other,
+    ):
+        assert one != other
+        one.write_text("")
+        other.write_text("")

@@ -1,7 +1,8 @@
 """Micro-batches for training and evaluation: window by window, step by step, one thread ahead.
 
-A window's rows are located (and hashed, if read for the first time), packed by a plan, and the
-packs dealt out: pack k of a step goes to rank k % world_size. Nothing here depends on who asks: a
+A window's rows are packed by a plan that needs their lengths alone, and the packs dealt out: pack k
+of a step goes to rank k % world_size, which locates their rows (and hashes them, if it reads them
+for the first time). Nothing here depends on who asks: a
 rank, a resume or a prefetch depth changes neither the rows of a step nor their masks.
 """
 
@@ -274,7 +275,7 @@ def _count_packs(dataset: ShardDataset, options: LoaderOptions, epochs: float) -
     packs = 0
     for epoch in range(math.ceil(epochs)):
         windows = epoch_windows(dataset.batch_rows, options.seed, epoch, options.window)
-        of_epoch = sum(assembler.count_packs(dataset.rows_of(batches)) for batches in windows)
+        of_epoch = sum(assembler.count_packs(batches) for batches in windows)
         packs += math.ceil(of_epoch * min(1.0, epochs - epoch))
     return packs
 

@@ -1,11 +1,10 @@
 """All shards of one part as one memory-mapped table of rows.
 
-Opening reads the manifest and `index.arrow` alone, and holds nothing that grows with the rows but
-their lengths. A shard is mapped when one of its record batches is first wanted, and a batch is
-hashed before its first use, so damage is never used in silence.
+Opening reads the manifest and of `index.arrow` what stands there a record batch, and holds nothing
+that grows with the rows. A shard is mapped when one of its record batches is first wanted, and a
+batch is hashed before its first use, so damage is never used in silence.
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,8 @@ import xxhash
 from preprocess.errors import WholewordError
 from preprocess.sigbus import report_truncation
 from preprocess.write.manifest import Manifest, read_manifest
-from preprocess.write.shards import ShardIndex, open_batch, read_index, shard_schema
-
-_BUILD = "build the shards again (`python -m preprocess build-shards --overwrite`)"
+from preprocess.write.shards import open_batch, shard_schema
+from train.data.part_index import BUILD, PartIndex
 
 
 @dataclass(frozen=True)
@@ -58,11 +56,11 @@ def check_tokenizer(folder: Path, manifest: Manifest) -> None:
         try:
             digest = xxhash.xxh3_128_hexdigest(path.read_bytes())
         except OSError as error:
-            raise WholewordError(f"{path}: {error.strerror}; {_BUILD}") from error
+            raise WholewordError(f"{path}: {error.strerror}; {BUILD}") from error
         if digest != checksum:
             raise WholewordError(
                 f"{path}: differs from what the manifest says, so the ids mean other tokens; "
-                f"restore it, or {_BUILD}"
+                f"restore it, or {BUILD}"
             )
 
 
@@ -101,13 +99,10 @@ class ShardDataset:
         self.manifest = read_manifest(self.folder)
         entry = next((e for name, e in self.manifest.parts.items() if name == part), None)
         if entry is None:
-            raise WholewordError(f"{self.folder}: holds no {part} part; {_BUILD}")
+            raise WholewordError(f"{self.folder}: holds no {part} part; {BUILD}")
         self._shards = entry.shards
-        self._index = self._open_index(entry.index_xxh3_128)
-        self._first_rows = np.concatenate([[0], np.cumsum(self._index.rows, dtype=np.int64)])
-        if len(self.lengths) != entry.rows or self._first_rows[-1] != entry.rows:
-            raise WholewordError(f"{self._index_path}: not of these shards; {_BUILD}")
-        self._check_index()
+        self._entry = entry
+        self._index = PartIndex(self.folder, part, self.manifest)
         self._vocab_size = self.manifest.tokenizer.vocab_size
         self._schema = shard_schema(self.manifest.id_dtype)
         self._maps: dict[int, pa.Buffer] = {}
@@ -120,12 +115,21 @@ class ShardDataset:
 
     def __len__(self) -> int:
         """Rows of the part."""
-        return len(self.lengths)
+        return self._entry.rows
 
     @property
     def lengths(self) -> np.ndarray:
-        """uint16 `[rows]`, tokens of each row without special tokens."""
-        return self._index.lengths
+        """uint16 `[rows]`, tokens of each row without special tokens: a copy of all."""
+        return self._index.all_lengths()
+
+    def lengths_of(self, batches: np.ndarray) -> np.ndarray:
+        """The same of the rows of some record batches, in the order of `rows_of`."""
+        return self._index.lengths_of(batches)
+
+    def longest_row(self, limit: int) -> int:
+        """Tokens of the longest row; where none can be above `limit`, of the longest possible."""
+        possible = self.manifest.max_row_tokens
+        return possible if possible <= limit else int(self.lengths.max(initial=0))
 
     @property
     def batches(self) -> int:
@@ -142,11 +146,12 @@ class ShardDataset:
         """Tokens of all rows, the special ones around single rows included."""
         special = self.manifest.tokenizer
         around = len(special.prefix) + len(special.suffix)
-        return int(self.lengths.sum(dtype=np.int64)) + len(self) * around
+        return self._entry.tokens + len(self) * around
 
     def rows_of(self, batches: np.ndarray) -> np.ndarray:
         """Row numbers of several record batches, one after the other: int64."""
-        ranges = [np.arange(self._first_rows[b], self._first_rows[b + 1]) for b in batches]
+        first = self._index.first_rows
+        ranges = [np.arange(first[b], first[b + 1]) for b in batches]
         return np.concatenate([np.empty(0, np.int64), *ranges])
 
     def locate(self, batch: int) -> BatchRows:
@@ -166,7 +171,7 @@ class ShardDataset:
         lengths = np.diff(columns[0].offsets.to_numpy()).astype(np.int64)
         return BatchRows(
             batch=record_batch,
-            first=int(self._first_rows[batch]),
+            first=int(self._index.first_rows[batch]),
             ids=ids[:-1] >> 3,
             words=words[:-1],
             sentences=sentences[:-1],
@@ -176,52 +181,13 @@ class ShardDataset:
 
     def row(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """One row's (ids, word_starts, sentence_starts), for people and tests; not fast."""
-        batch = int(np.searchsorted(self._first_rows, number, side="right")) - 1
-        place = number - int(self._first_rows[batch])
+        batch = int(np.searchsorted(self._index.first_rows, number, side="right")) - 1
+        place = number - int(self._index.first_rows[batch])
         columns = self._open(batch).columns[:3]
         ids, words, sentences = (
             column[place].values.to_numpy(zero_copy_only=False) for column in columns
         )
         return ids, words, sentences
-
-    @property
-    def _index_path(self) -> Path:
-        return self.folder / self.part / "index.arrow"
-
-    def _open_index(self, expected: str) -> ShardIndex:
-        path = self._index_path
-        remedy = f"run `python -m preprocess verify --reindex --data {self.folder}`"
-        try:
-            with pa.memory_map(str(path)) as source:
-                digest = xxhash.xxh3_128_hexdigest(source.read_buffer())
-            if digest != expected:
-                raise WholewordError(f"{path}: differs from what the manifest says; {remedy}")
-            return read_index(path)
-        except (OSError, pa.ArrowInvalid) as error:
-            number = getattr(error, "errno", None)  # Arrow's own words repeat the path
-            cause = os.strerror(number) if number else error
-            raise WholewordError(f"{path}: cannot be read ({cause}); {remedy}") from error
-
-    def _check_index(self) -> None:
-        """Refuse an index with a right checksum that makes no sense of these shards."""
-        index, shards = self._index, self._shards
-        sizes = np.array([shard.bytes for shard in shards], np.int64)
-        rows = np.array([shard.rows for shard in shards], np.int64)
-        inside = bool(np.all((index.shard >= 0) & (index.shard < len(shards))))
-        right = (
-            inside
-            and bool(np.all((index.rows > 0) & (index.offset >= 0) & (index.bytes > 0)))
-            and bool(np.all(index.bytes <= sizes[index.shard] - index.offset))
-            and _is_in_order(index)
-            and np.array_equal(
-                np.bincount(index.shard, index.rows, minlength=len(shards)).astype(np.int64), rows
-            )
-            and int(self.lengths.min(initial=1)) >= 1
-            and int(self.lengths.max(initial=1)) <= self.manifest.max_row_tokens
-            and int(self.lengths.sum(dtype=np.int64)) == sum(shard.tokens for shard in shards)
-        )
-        if not right:
-            raise WholewordError(f"{self._index_path}: makes no sense of these shards; {_BUILD}")
 
     def _shard_path(self, shard: int) -> Path:
         return self.folder / self._shards[shard].file
@@ -234,12 +200,12 @@ class ShardDataset:
             try:
                 size = self._shard_path(shard).stat().st_size
             except OSError as error:
-                return f"{self._shard_path(shard)}: {error.strerror or error}; {_BUILD}"
+                return f"{self._shard_path(shard)}: {error.strerror or error}; {BUILD}"
             if size == expected:
                 return None
             return (
                 f"{self._shard_path(shard)}: {size} bytes, but the manifest says {expected}; it "
-                f"was truncated or replaced; {_BUILD}"
+                f"was truncated or replaced; {BUILD}"
             )
 
         with ThreadPoolExecutor(8) as pool:
@@ -254,9 +220,9 @@ class ShardDataset:
                 data = pa.memory_map(str(path)).read_buffer()
                 schema = pa.ipc.read_schema(pa.BufferReader(data))
             except (OSError, pa.ArrowInvalid) as error:
-                raise WholewordError(f"{path}: cannot be read ({error}); {_BUILD}") from error
+                raise WholewordError(f"{path}: cannot be read ({error}); {BUILD}") from error
             if schema != self._schema:  # a record batch does not say what its bytes mean
-                raise WholewordError(f"{path}: its columns are not those of a shard; {_BUILD}")
+                raise WholewordError(f"{path}: its columns are not those of a shard; {BUILD}")
             self._maps[shard] = data
         return self._maps[shard]
 
@@ -270,7 +236,7 @@ class ShardDataset:
         digest = xxhash.xxh3_64_intdigest(data[offset : offset + size])
         if digest != int(self._index.xxh3_64[batch]):
             raise WholewordError(
-                f"{path}: record batch at byte {offset} is damaged or of another build; {_BUILD}"
+                f"{path}: record batch at byte {offset} is damaged or of another build; {BUILD}"
             )
         try:
             record_batch = open_batch(data, offset, size, self._schema)
@@ -278,7 +244,7 @@ class ShardDataset:
         except (OSError, pa.ArrowInvalid):
             well_formed = False
         if not well_formed:
-            raise WholewordError(f"{path}: record batch at byte {offset} is malformed; {_BUILD}")
+            raise WholewordError(f"{path}: record batch at byte {offset} is malformed; {BUILD}")
         self._checked[batch] = True
         return record_batch
 
@@ -289,10 +255,9 @@ class ShardDataset:
             pa.ArrowInvalid: its own offsets and sizes contradict each other.
         """
         record_batch.validate(full=True)
-        begin, end = self._first_rows[batch : batch + 2]
-        lengths = self.lengths[begin:end]
+        lengths = self.lengths_of(np.array([batch]))
         return (
-            record_batch.num_rows == end - begin
+            record_batch.num_rows == len(lengths)
             and all(
                 column.null_count == column.flatten().null_count == 0
                 and np.array_equal(np.diff(column.offsets.to_numpy()), lengths)
@@ -302,13 +267,6 @@ class ShardDataset:
             and int(record_batch.column(0).flatten().to_numpy().max()) < self._vocab_size
             and _all_first_set(record_batch.column(1))
         )
-
-
-def _is_in_order(index: ShardIndex) -> bool:
-    """Whether record batches follow each other as their rows are numbered, and share no byte."""
-    shard, begin, end = index.shard, index.offset, index.offset + index.bytes
-    later = (shard[1:] > shard[:-1]) | ((shard[1:] == shard[:-1]) & (begin[1:] >= end[:-1]))
-    return bool(np.all(later))
 
 
 def _all_first_set(column: pa.ListArray) -> bool:

@@ -151,13 +151,18 @@ class Window:
 
     epoch: int
     table: np.ndarray
-    """int64 `[rows, ROW_COLUMNS]`, in the window's shuffled order."""
+    """int64 `[rows, ROW_COLUMNS]`, in the window's shuffled order; where a row lies is filled in
+    when its record batch is located."""
     lengths: np.ndarray
     """int64, special tokens included, as the plan counts them."""
     pair_labels: np.ndarray
     plan: PackingPlan
-    keep: list[BatchRows]
-    """What keeps the table's addresses valid."""
+    batches: np.ndarray
+    """int64 `[batches]`, numbers of the record batches."""
+    batch_of: np.ndarray
+    """int64, the place in `batches` of each row's batch."""
+    located: dict[int, BatchRows]
+    """Batches by their place; they keep the table's addresses valid."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +193,7 @@ class Assembler:
         self._extra += len(special.middle) if self._pairs else 0
         self._capacity = options.micro_batch_size * options.max_length
         self._collator = Collator(dataset.manifest, self._pairs, options.first_position)
-        longest = int(dataset.lengths.max(initial=0)) + self._extra
+        longest = dataset.longest_row(options.max_length - self._extra) + self._extra
         if longest > options.max_length:
             raise WholewordError(
                 f"{dataset.folder}: rows of {longest} tokens are longer than {options.max_length}; "
@@ -200,41 +205,47 @@ class Assembler:
         max_rows = self._capacity // (self._extra + 1)
         return make_buffers(self._capacity, max_rows, self._options.pin)
 
-    def plan(
-        self, epoch: int, number: int, rows: np.ndarray, shuffle: bool
+    def _plan(
+        self, epoch: int, number: int, lengths: np.ndarray, shuffle: bool
     ) -> tuple[np.ndarray, PackingPlan]:
-        """The window's rows in their shuffled order (places in `rows`), and the plan over them."""
+        """The window's rows in their shuffled order (places in it), and the plan over them."""
         options = self._options
-        order = np.arange(len(rows))
+        order = np.arange(len(lengths))
         if shuffle:
-            order = permutation(len(rows), options.seed, epoch, ROWS, number)
-        lengths = self._dataset.lengths[rows[order]].astype(np.int64) + self._extra
+            order = permutation(len(lengths), options.seed, epoch, ROWS, number)
         if options.layout == "packed":
-            plan = pack_rows(lengths, self._capacity)
+            plan = pack_rows(lengths[order], self._capacity)
         else:
-            plan = group_rows(lengths, self._capacity, options.max_length)
+            plan = group_rows(lengths[order], self._capacity, options.max_length)
         return order, plan.shuffled(options.seed, epoch, number) if shuffle else plan
 
-    def count_packs(self, rows: np.ndarray) -> int:
+    def count_packs(self, batches: np.ndarray) -> int:
         """How many packs the plan of a window has, which is the same in any order of its rows."""
-        lengths = self._dataset.lengths[rows].astype(np.int64) + self._extra
+        lengths = self._lengths(batches)
         if self._options.layout == "packed":
             return count_packs(lengths, self._capacity)
         return len(group_rows(lengths, self._capacity, self._options.max_length))
 
+    def _lengths(self, batches: np.ndarray) -> np.ndarray:
+        """int64, tokens of each row of some record batches, special tokens included."""
+        return self._dataset.lengths_of(batches).astype(np.int64) + self._extra
+
     def open(self, epoch: int, number: int, batches: np.ndarray, shuffle: bool) -> Window:
-        """Locate, shuffle and pack the rows of the window that holds `batches`."""
-        rows = self._dataset.rows_of(batches)
-        order, plan = self.plan(epoch, number, rows, shuffle)
-        located = [self._dataset.locate(int(batch)) for batch in batches]
-        table = np.zeros((len(rows), ROW_COLUMNS), np.int64)
-        table[:, ROW] = rows
-        table[:, IDS_A] = np.concatenate([batch.ids for batch in located])
-        table[:, BITS_A] = np.concatenate([batch.words for batch in located])
-        table[:, TOKENS_A] = np.concatenate([batch.lengths for batch in located])
-        table = table[order]
-        labels = np.empty(len(rows) if self._pairs else 0, np.int64)
+        """Shuffle and pack the rows of the window that holds `batches`, by their lengths alone.
+
+        A pair may be of rows of any batch, so with a pair objective all are located at once.
+        """
+        lengths = self._lengths(batches)
+        order, plan = self._plan(epoch, number, lengths, shuffle)
+        table = np.zeros((len(order), ROW_COLUMNS), np.int64)
+        table[:, ROW] = self._dataset.rows_of(batches)[order]
+        table[:, TOKENS_A] = lengths[order] - self._extra
+        batch_of = np.repeat(np.arange(len(batches)), self._dataset.batch_rows[batches])[order]
+        labels = np.empty(len(order) if self._pairs else 0, np.int64)
+        window = Window(epoch, table, lengths[order], labels, plan, batches, batch_of, {})
         if self._pairs:
+            self.locate(window, np.arange(len(order)))
+            located = [window.located[place] for place in range(len(batches))]
             make_pairs(
                 table,
                 np.concatenate([batch.sentences for batch in located])[order],
@@ -245,8 +256,19 @@ class Assembler:
                 np.uint64(epoch),
                 labels,
             )
-        lengths = self._dataset.lengths[rows[order]].astype(np.int64) + self._extra
-        return Window(epoch, table, lengths, labels, plan, located)
+        return window
+
+    def locate(self, window: Window, places: np.ndarray) -> None:
+        """Locate the record batches of some rows: no others are read by this rank."""
+        for place in np.unique(window.batch_of[places]).tolist():
+            if place in window.located:
+                continue
+            batch = self._dataset.locate(int(window.batches[place]))
+            own = np.flatnonzero(window.batch_of == place)
+            inside = window.table[own, ROW] - batch.first
+            window.table[own, IDS_A] = batch.ids[inside]
+            window.table[own, BITS_A] = batch.words[inside]
+            window.located[place] = batch
 
     def micro_batch(self, pack: Pack | None, masking: Masking, buffers: Buffers) -> MicroBatch:
         """Make the micro-batch of a pack, or an empty one."""
@@ -257,6 +279,7 @@ class Assembler:
             window = pack.window
             places = window.plan.pack(pack.number)
             epoch, longest = window.epoch, int(window.lengths[places[0]])
+            self.locate(window, places)
             table = window.table[places]
             if self._pairs:
                 buffers.pair_labels[: len(places)] = window.pair_labels[places]
