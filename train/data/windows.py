@@ -177,12 +177,21 @@ class Pack:
 
 
 class Assembler:
-    """Opens windows and makes micro-batches of their packs."""
+    """Opens windows and makes micro-batches of their packs.
 
-    def __init__(self, dataset: ShardDataset, options: LoaderOptions) -> None:
+    Args:
+        dataset: the rows.
+        options: what micro-batches are made of.
+        kept: bool, one entry a row: those that windows hold; None for all.
+    """
+
+    def __init__(
+        self, dataset: ShardDataset, options: LoaderOptions, kept: np.ndarray | None = None
+    ) -> None:
         special = dataset.manifest.tokenizer
         self._dataset = dataset
         self._options = options
+        self._kept = kept
         self._pairs = check_pairs(dataset.manifest, options.sentence_order, options.next_sentence)
         self._extra = len(special.prefix) + len(special.suffix)
         self._extra += len(special.middle) if self._pairs else 0
@@ -206,7 +215,9 @@ class Assembler:
         """The window's rows in their shuffled order (places in `rows`), and the plan over them."""
         options = self._options
         order = np.arange(len(rows))
-        if shuffle:
+        if self._kept is not None:
+            order = np.flatnonzero(self._kept[rows])
+        elif shuffle:
             order = permutation(len(rows), options.seed, epoch, ROWS, number)
         lengths = self._dataset.lengths[rows[order]].astype(np.int64) + self._extra
         if options.layout == "packed":
@@ -233,7 +244,7 @@ class Assembler:
         table[:, BITS_A] = np.concatenate([batch.words for batch in located])
         table[:, TOKENS_A] = np.concatenate([batch.lengths for batch in located])
         table = table[order]
-        labels = np.empty(len(rows) if self._pairs else 0, np.int64)
+        labels = np.empty(len(table) if self._pairs else 0, np.int64)
         if self._pairs:
             make_pairs(
                 table,
