@@ -60,7 +60,7 @@ _LOG = _training("--logging-steps")
 _WARMUP = _training("--warmup-ratio", "a share of the steps")
 _PRECISION = _training("--precision", "fp16, bf16 or fp32")
 _ZERO = _training("--deepspeed", "ZeRO 0 to 3 are in ds_configs/")
-_OVERRIDES = _training("--config-overrides hidden_dropout_prob=0.1", "for presets")
+_OVERRIDES = _training("--config-overrides hidden_dropout_prob=0.1", "or attention_probs_...; for presets")
 _JIEBA = _shards("--segmenter jieba", "words are found in the same pass; there is no second file")
 _ADAM = _training("--deepspeed", "betas and eps stand in the file, under optimizer and params")
 _PACKED = _leave_out("rows of all lengths are packed without padding")
@@ -87,7 +87,6 @@ RUN_MLM = {
     "token": _leave_out("log in with hf auth login, or set HF_TOKEN"),
     "use_auth_token": _leave_out("log in with hf auth login, or set HF_TOKEN"),
     "torch_dtype": _PRECISION,
-    "low_cpu_mem_usage": _leave_out("there is no such choice"),
     "dataset_name": _shards("--input", "a dataset that save_to_disk wrote"),
     "dataset_config_name": _shards("--input", "a dataset that save_to_disk wrote"),
     "train_file": _INPUT,
@@ -133,7 +132,6 @@ TRAINER = {
     "data_seed": _training("--seed"),
     "dataloader_num_workers": _LOADER,
     "dataloader_pin_memory": _LOADER,
-    "dataloader_drop_last": _leave_out("every row is read once an epoch"),
     "group_by_length": _PACKED,
     "remove_unused_columns": _leave_out("shards have no other columns"),
     "ddp_find_unused_parameters": _ZERO,
@@ -230,7 +228,6 @@ PADDLE = {
     "split_sentences": _SENTENCES,
     "append_eos": _leave_out("the model's special tokens are added in training"),
     "data_impl": _leave_out("shards are memory maps"),
-    "log_interval": _leave_out("there is a bar with the time left"),
     "input_dir": _training("--data"),
     "split": _shards("--validation-fraction", "and --test-input"),
     "continue_training": _MODEL,
@@ -238,7 +235,7 @@ PADDLE = {
     "max_seq_len": _LENGTH,
     "micro_batch_size": _BATCH,
     "masked_lm_prob": _training("--mlm-probability"),
-    "favor_longer_ngram": _training("--masking ngram"),
+    "favor_longer_ngram": _training("--masking ngram", "of 1 to 4 words"),
     "max_ngrams": _training("--masking ngram", "of 1 to 4 words"),
     "max_lr": _training("--learning-rate"),
     "min_lr": _leave_out("schedules end at 0"),
@@ -252,7 +249,6 @@ PADDLE = {
     "eval_freq": _EVAL,
     "eval_iters": _training("--max-eval-rows", "a number of rows"),
     "use_amp": _PRECISION,
-    "scale_loss": _training("--deepspeed", "initial_scale_power of the file's fp16"),
     "use_recompute": _training("--gradient-checkpointing"),
     "use_sharding": _ZERO,
     "sharding_degree": _ZERO,
@@ -260,9 +256,7 @@ PADDLE = {
     "mp_degree": _leave_out("a model is divided by ZeRO 3, not by tensors"),
     "pp_degree": _leave_out("a model is divided by ZeRO 3, not by layers"),
     "hidden_dropout_prob": _OVERRIDES,
-    "attention_probs_dropout_prob": _training(
-        "--config-overrides attention_probs_dropout_prob=0.1", "for presets"
-    ),
+    "attention_probs_dropout_prob": _OVERRIDES,
     "num_workers": _LOADER,
     "device": _LAUNCHER,
     "share_folder": _leave_out("whether all machines see the run's folder is tried at the start"),
@@ -318,7 +312,8 @@ def explain(options: Iterable[str], command: str, own: Iterable[str]) -> str:
         command: the command's name, such as `build-shards` or `train/pretrain.py`.
         own: the command's options, with their dashes.
     """
-    known = {_name(spelling): spelling for spelling in own if spelling.startswith("--")}
+    names = (_name(spelling) for spelling in own if spelling.startswith("--"))
+    known = {name: f"--{name.replace('_', '-')}" for name in names}
     typed = dict.fromkeys(option.partition("=")[0] for option in options)
     return "; ".join(f"{option}: {_explain_one(_name(option), command, known)}" for option in typed)
 

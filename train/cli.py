@@ -40,7 +40,7 @@ from train.model.packed import prepare_packed, prepare_padded, why_padded
 from train.model.presets import check_name
 from train.model.vocabulary import shards_vocabulary
 from train.model.vocabulary_check import position_offset
-from train.report.progress import silence_libraries
+from train.report.progress import show_progress, silence_libraries
 from train.run.average import average
 
 SHOWN_LINES = 3
@@ -72,6 +72,9 @@ def evaluate_command(
     data: Data = Path("shards"),
     part: Annotated[str, typer.Option(help="train, validation or test.")] = "validation",
     batch_size: Annotated[int, typer.Option(min=1, help="Rows of full length in a batch.")] = 8,
+    max_rows: Annotated[
+        int, typer.Option(min=0, help="At most so many rows, evenly spaced; 0 takes all.")
+    ] = 0,
     masking: Annotated[str, typer.Option(help="wwm, token, span or ngram.")] = "wwm",
     mlm_probability: Share = 0.15,
     seed: Seed = 42,
@@ -96,12 +99,17 @@ def evaluate_command(
     )
     frequencies = token_frequencies(ShardDataset(data, "train"))
     ranks = Ranks(rank=0, world_size=1, device=loaded.device)
-    scores = evaluate(loaded, evaluation_batches(dataset, options), frequencies, ranks)
+    rows = min(max_rows or len(dataset), len(dataset))
+    batches = evaluation_batches(dataset, options, max_rows)
+    with show_progress("rows", rows) as advance:
+        counted = (advance(batch, batch.rows) for batch in batches)
+        scores = evaluate(loaded, counted, frequencies, ranks)
     assert scores is not None  # nobody interrupts
     if as_json:
         print(json.dumps(scores.as_dict(), indent=2))
     else:
-        console.print(_scores_table(f"{model} on {data}, {part}", scores))
+        of = "" if rows == len(dataset) else f", {rows:,} of {len(dataset):,} rows"
+        console.print(_scores_table(f"{model} on {data}, {part}{of}", scores))
 
 
 @app.command("predict", cls=in_panels(panels.PREDICT_PANELS), epilog=panels.PREDICT_EXAMPLES)
@@ -112,6 +120,12 @@ def predict_command(
     segmenter: Annotated[
         str, typer.Option(help="auto, jieba, whitespace, none, or package.module:function.")
     ] = "auto",
+    user_dict: Annotated[
+        list[str], typer.Option(help="User dictionary of jieba; repeatable.")
+    ] = [],  # noqa: B006
+    max_rows: Annotated[
+        int, typer.Option(min=0, help="At most so many lines, from the first; 0 takes all.")
+    ] = 0,
     mlm_probability: Share = 0.15,
     words: Annotated[
         str, typer.Option(help="Mask these, commas between, wherever they stand; else at random.")
@@ -123,22 +137,24 @@ def predict_command(
     """Mask words in every line of a text and let a model fill them in."""
     silence_libraries()
     check_name(model)
-    lines = prediction.read_lines(source)
+    every = prediction.read_lines(source)
+    lines = every[: max_rows or None]
     tokenizer = load_tokenizer(model)
     loaded = _load_for_text(model, trust_remote_code)
-    encoder = prediction.encoder_for(tokenizer, segmenter, lines)
+    encoder = prediction.encoder_for(tokenizer, segmenter, lines, tuple(user_dict))
     named = tuple(filter(None, re.split("[,，、]", words)))
-    found = list(
-        prediction.predict(loaded, tokenizer, encoder, lines, mlm_probability, seed, named)
-    )
+    with show_progress("lines", len(lines)) as advance:
+        filled = prediction.predict(loaded, tokenizer, encoder, lines, mlm_probability, seed, named)
+        found = [advance(line, 1) for line in filled]
     prediction.write_csv(output, found)
     summary = prediction.summarize(found)
     if as_json:
         print(json.dumps(asdict(summary), indent=2))
         return
+    of = "" if len(lines) == len(every) else f" of {len(every):,}"
     console.print(_predictions_table(found[:SHOWN_LINES]))
     console.print(
-        f"{output}: {summary.lines:,} lines, exact match {summary.exact_match:.1%}, "
+        f"{output}: {summary.lines:,}{of} lines, exact match {summary.exact_match:.1%}, "
         f"token accuracy {summary.token_accuracy:.1%}"
     )
 

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from preprocess.help_page import Entry, show_help, spell_default, spell_kind
 
+_NOT_GIVEN: Any = object()
 _TRUE, _FALSE = {"true", "yes", "1", "on"}, {"false", "no", "0", "off"}
 
 
@@ -29,7 +30,7 @@ class OptionParser(argparse.ArgumentParser):
             for option in dataclasses.fields(group):
                 spellings = dict.fromkeys((flag(option.name), f"--{option.name}"))
                 how = _how(hints[option.name])
-                self.add_argument(*spellings, dest=option.name, default=_default(option), **how)
+                self.add_argument(*spellings, dest=option.name, **how)
 
     @property
     def spellings(self) -> set[str]:
@@ -43,15 +44,15 @@ class OptionParser(argparse.ArgumentParser):
 
     def read(self, arguments: list[str]) -> tuple[list[Any], frozenset[str], list[str]]:
         """The dataclasses, the names of the options that are given, and what was not understood."""
-        values, unknown = self.parse_known_args(arguments)
-        for action in self._actions:
-            action.default = argparse.SUPPRESS
-        given = frozenset(vars(self.parse_known_args(arguments)[0]))
+        names = [option.name for group in self._groups for option in dataclasses.fields(group)]
+        blank = argparse.Namespace(**dict.fromkeys(names, _NOT_GIVEN))
+        values, unknown = self.parse_known_args(arguments, blank)
+        given = {name: value for name, value in vars(values).items() if value is not _NOT_GIVEN}
         made = [
-            group(**{o.name: getattr(values, o.name) for o in dataclasses.fields(group)})
+            group(**{o.name: given[o.name] for o in dataclasses.fields(group) if o.name in given})
             for group in self._groups
         ]
-        return made, given, unknown
+        return made, frozenset(given), unknown
 
     def print_help(self, file: Any = None) -> None:
         """Print the page: a panel for each group."""

@@ -231,6 +231,9 @@ class RunOptions:
     local_rank: int = _option(-1, "Set by the launcher.")
     logging_steps: int = _option(10, "Steps between two lines of metrics.")
     eval_steps: int = _option(500, "Steps between two validations; 0 turns validation off.")
+    max_eval_rows: int = _option(
+        0, "At most so many rows in each validation, evenly spaced; 0 takes all."
+    )
     save_steps: int = _option(500, "Steps between two checkpoints; 0 keeps the last step's only.")
     save_time: str = _option("", "Also save when so much time has gone by: 15m.")
     save_total_limit: int = _option(3, "How many checkpoints are kept; 0 keeps all.")
@@ -256,7 +259,8 @@ class RunOptions:
     )
 
     def __post_init__(self) -> None:
-        for name in ("eval_steps", "save_steps", "save_total_limit", "early_stopping_patience"):
+        counts = ("eval_steps", "max_eval_rows", "save_steps", "save_total_limit")
+        for name in (*counts, "early_stopping_patience"):
             _at_least(name, getattr(self, name), 0)
         _at_least("logging_steps", self.logging_steps, 1)
         for name in ("save_time", "max_train_time"):

@@ -5,7 +5,7 @@ _MASKS = ("--masking", "--mlm-probability", "--seed")
 
 EVALUATE_PANELS = {
     "model": _MODEL,
-    "rows": ("--data", "--part", "--batch-size"),
+    "rows": ("--data", "--part", "--batch-size", "--max-rows"),
     "masks": _MASKS,
 }
 EVALUATE_EXAMPLES = """
@@ -14,8 +14,8 @@ python -m train evaluate --model bert-base-chinese --data shards --part test --m
 """
 PREDICT_PANELS = {
     "model": _MODEL,
-    "text": ("--input", "--output"),
-    "words and masks": ("--segmenter", "--words", "--mlm-probability", "--seed"),
+    "text": ("--input", "--output", "--max-rows"),
+    "words and masks": ("--segmenter", "--user-dict", "--words", "--mlm-probability", "--seed"),
 }
 PREDICT_EXAMPLES = """
 python -m train predict --input lines.txt --output filled.csv --model runs/default/final

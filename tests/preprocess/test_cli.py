@@ -148,7 +148,7 @@ def test_unusable_options(tmp_path: Path, text: Path) -> None:
 
 def test_the_parsers_own_errors() -> None:
     for arguments, word in (
-        (["build-shards", "--no-such-option"], "No such option"),
+        (["build-shards", "--no-such-option"], "--no-such-option: unknown; see "),
         (["build-shards", "--max-length", "long"], "Invalid value"),
         (["build"], "No such command"),
         (["verify", "--data"], "requires an argument"),
@@ -156,6 +156,7 @@ def test_the_parsers_own_errors() -> None:
         done = invoke(*arguments)
         assert done.status == 2
         assert word in done.errors
+        assert done.errors.startswith("error: ") and done.errors.count("\n") == 1
         assert "Traceback" not in done.errors
     assert "Usage" in invoke().output + invoke().errors
 

@@ -210,17 +210,32 @@ class Loader:
         return Step(number, epoch, own, taken[-1].following, sources)
 
 
-def evaluation_batches(dataset: ShardDataset, options: LoaderOptions) -> Iterator[MicroBatch]:
+def evenly_spaced(rows: int, most: int) -> np.ndarray:
+    """Which of so many rows are taken where at most `most` are wanted: bool, one entry a row."""
+    kept = np.zeros(rows, bool)
+    kept[np.arange(most) * rows // most] = True
+    return kept
+
+
+def evaluation_batches(
+    dataset: ShardDataset, options: LoaderOptions, most_rows: int = 0
+) -> Iterator[MicroBatch]:
     """This rank's micro-batches of one pass over a part: every row once, in order of windows.
 
     The masks are the same at every call: those of epoch 0 and the last probability. Every rank gets
     as many micro-batches as any other, the last one being empty where packs are lacking. A
     micro-batch's arrays are valid until the one after the next is asked for.
 
+    Args:
+        dataset: the part.
+        options: what micro-batches are made of.
+        most_rows: no more rows than these, evenly spaced; 0 for all.
+
     Raises:
         WholewordError: as `Loader` does; a part without rows has no micro-batches.
     """
-    assembler = Assembler(dataset, options)
+    kept = evenly_spaced(len(dataset), most_rows) if 0 < most_rows < len(dataset) else None
+    assembler = Assembler(dataset, options, kept)
     masking = options.masking_at(0, 1)
     sets = options.prefetch + 3
     buffers = [assembler.buffers() for _ in range(sets)]
@@ -228,6 +243,8 @@ def evaluation_batches(dataset: ShardDataset, options: LoaderOptions) -> Iterato
     def packs() -> Iterator[Pack]:
         order = np.arange(dataset.batches)
         for number, batches in enumerate(windows_of(dataset.batch_rows, order, options.window)):
+            if kept is not None and not kept[dataset.rows_of(batches)].any():
+                continue
             window = assembler.open(0, number, batches, shuffle=False)
             for pack in range(len(window.plan)):
                 yield Pack(window, pack, Cursor())

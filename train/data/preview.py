@@ -55,7 +55,8 @@ def preview(data: Path, rows: int, options: LoaderOptions) -> None:
         return tokenizer.decode([token_id], skip_special_tokens=False).removeprefix("##")
 
     console = Console()
-    for number in range(min(rows, batch.rows)):
+    shown = min(rows, batch.rows)
+    for number in range(shown):
         begin, end = _bounds(batch, number)
         console.print(
             f"row {table[number, ROW]} of the dataset, {end - begin} tokens", style="bold"
@@ -63,7 +64,7 @@ def preview(data: Path, rows: int, options: LoaderOptions) -> None:
         starts = _word_starts(table[number], dataset.manifest.tokenizer)
         console.print(_coloured(_tokens(batch, begin, starts, text, mask_id)))
         console.print()
-    console.print(_summary(batch, mask_id))
+    console.print(_summary(batch, mask_id, shown))
 
 
 def _load_tokenizer(path: Path) -> tokenizers.Tokenizer:
@@ -141,15 +142,18 @@ def _mark(fate: str, text: str, seen: str) -> str:
     return {"masked": f"{{{text}}}", "replaced": f"{{{text}→{seen}}}", "kept": f"{{{text}=}}"}[fate]
 
 
-def _summary(batch: MicroBatch, mask_id: int) -> Text:
-    """The legend, with the batch's shares."""
+def _summary(batch: MicroBatch, mask_id: int, shown: int) -> Text:
+    """The legend, with the shares of the whole batch, of which so many rows are shown."""
     seen = batch.input_ids.reshape(-1)[batch.positions]
     kept = seen == batch.labels
     masked = ~kept & (seen == mask_id)
     counts = {"masked": masked.sum(), "kept": kept.sum(), "replaced": (~kept & ~masked).sum()}
     chosen = max(1, len(seen))
+    rows = f"{batch.rows} rows"
+    if shown < batch.rows:
+        rows = f"{shown} of {rows} of the micro-batch; in all of them"
     line = Text(
-        f"{batch.rows} rows, {batch.tokens} tokens, {100 * len(seen) / max(1, batch.tokens):.1f}% "
+        f"{rows}, {batch.tokens} tokens, {100 * len(seen) / max(1, batch.tokens):.1f}% "
         "chosen: "
     )
     for name, style in STYLES.items():

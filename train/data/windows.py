@@ -182,12 +182,21 @@ class Pack:
 
 
 class Assembler:
-    """Opens windows and makes micro-batches of their packs."""
+    """Opens windows and makes micro-batches of their packs.
 
-    def __init__(self, dataset: ShardDataset, options: LoaderOptions) -> None:
+    Args:
+        dataset: the rows.
+        options: what micro-batches are made of.
+        kept: bool, one entry a row: those that windows hold; None for all.
+    """
+
+    def __init__(
+        self, dataset: ShardDataset, options: LoaderOptions, kept: np.ndarray | None = None
+    ) -> None:
         special = dataset.manifest.tokenizer
         self._dataset = dataset
         self._options = options
+        self._kept = kept
         self._pairs = check_pairs(dataset.manifest, options.sentence_order, options.next_sentence)
         self._extra = len(special.prefix) + len(special.suffix)
         self._extra += len(special.middle) if self._pairs else 0
@@ -206,13 +215,15 @@ class Assembler:
         return make_buffers(self._capacity, max_rows, self._options.pin)
 
     def _plan(
-        self, epoch: int, number: int, lengths: np.ndarray, shuffle: bool
+        self, epoch: int, number: int, rows: np.ndarray, lengths: np.ndarray, shuffle: bool
     ) -> tuple[np.ndarray, PackingPlan]:
-        """The window's rows in their shuffled order (places in it), and the plan over them."""
+        """The window's rows in their shuffled order (places in `rows`), and the plan over them."""
         options = self._options
-        order = np.arange(len(lengths))
-        if shuffle:
-            order = permutation(len(lengths), options.seed, epoch, ROWS, number)
+        order = np.arange(len(rows))
+        if self._kept is not None:
+            order = np.flatnonzero(self._kept[rows])
+        elif shuffle:
+            order = permutation(len(rows), options.seed, epoch, ROWS, number)
         if options.layout == "packed":
             plan = pack_rows(lengths[order], self._capacity)
         else:
@@ -235,10 +246,10 @@ class Assembler:
 
         A pair may be of rows of any batch, so with a pair objective all are located at once.
         """
-        lengths = self._lengths(batches)
-        order, plan = self._plan(epoch, number, lengths, shuffle)
+        rows, lengths = self._dataset.rows_of(batches), self._lengths(batches)
+        order, plan = self._plan(epoch, number, rows, lengths, shuffle)
         table = np.zeros((len(order), ROW_COLUMNS), np.int64)
-        table[:, ROW] = self._dataset.rows_of(batches)[order]
+        table[:, ROW] = rows[order]
         table[:, TOKENS_A] = lengths[order] - self._extra
         batch_of = np.repeat(np.arange(len(batches)), self._dataset.batch_rows[batches])[order]
         labels = np.empty(len(order) if self._pairs else 0, np.int64)

@@ -83,12 +83,14 @@ def read_lines(path: Path) -> list[str]:
     return lines
 
 
-def encoder_for(tokenizer: LoadedTokenizer, segmenter: str, lines: list[str]) -> Encoder:
+def encoder_for(
+    tokenizer: LoadedTokenizer, segmenter: str, lines: list[str], user_dicts: tuple[str, ...] = ()
+) -> Encoder:
     """What build-shards would encode these lines with."""
     if segmenter == "auto":
         unk_id = tokenizer.special.unk_id
-        segmenter, _ = choose_segmenter(lines[:1000], tokenizer.json, unk_id)
-    spec = parse_segmenter(segmenter, (), True)
+        segmenter, _ = choose_segmenter(lines[:1000], tokenizer.json, unk_id, bool(user_dicts))
+    spec = parse_segmenter(segmenter, user_dicts, True)
     kind, _ = choose_encoder("auto", tokenizer.json, spec)
     return make_encoder(EncoderSpec(tokenizer.json, spec, kind))
 

@@ -1,10 +1,14 @@
 """The console of a run: a progress bar on a terminal, plain lines elsewhere."""
 
 import atexit
+import contextlib
 import os
 import sys
 import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
 
+from rich.console import Console as RichConsole
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -51,6 +55,25 @@ class Console:
         """Leave the bar as it is."""
         if self._progress is not None:
             self._progress.stop()
+
+
+@contextlib.contextmanager
+def show_progress(what: str, total: int) -> Iterator[Callable[[Any, int], Any]]:
+    """A bar on standard error while something is counted; a terminal alone has one.
+
+    Yields:
+        A function that hands back what it is given, and counts it.
+    """
+    target = RichConsole(stderr=True)
+    columns = (BarColumn(20), MofNCompleteColumn(), TextColumn(what), TimeRemainingColumn())
+    with Progress(*columns, console=target, transient=True, disable=not target.is_terminal) as bar:
+        task = bar.add_task("", total=total)
+
+        def advance(item: Any, count: int) -> Any:
+            bar.advance(task, count)
+            return item
+
+        yield advance
 
 
 def bar_columns(total: int) -> list[ProgressColumn]:

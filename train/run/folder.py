@@ -90,6 +90,7 @@ def settings(
         "seed": o.seed,
         "metric_for_best_model": options.run.metric_for_best_model,
         "early_stopping_patience": options.run.early_stopping_patience,
+        "max_eval_rows": options.run.max_eval_rows,
         "draw_layout": DRAW_LAYOUT,
     }
 

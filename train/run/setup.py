@@ -101,7 +101,7 @@ def set_up(options: Options, ranks: Ranks) -> Run | None:
         saver=Saver(folder / run_folder.CHECKPOINTS, options.run.save_total_limit, ranks),
         console=console,
         validators={
-            name: Validator(rows, dataset, loader, model, ranks)
+            name: Validator(rows, dataset, loader, model, ranks, options.run.max_eval_rows)
             for name, rows in validation.items()
         },
         meter=TrainingMeter(

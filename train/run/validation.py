@@ -21,6 +21,7 @@ class Validator:
         options: what micro-batches are made of.
         model: what is scored.
         ranks: the run's.
+        most_rows: no more rows than these, evenly spaced; 0 for all.
     """
 
     def __init__(
@@ -30,17 +31,19 @@ class Validator:
         options: LoaderOptions,
         model: PreTrainedModel,
         ranks: Ranks,
+        most_rows: int = 0,
     ) -> None:
         self._validation = validation
         self._training = training
         self._options = options
         self._model = model
         self._ranks = ranks
+        self._most_rows = most_rows
         self._frequencies: np.ndarray | None = None
 
     def score(self, interrupted: Callable[[], bool]) -> Scores | None:
         """The scores, the same on every rank; None when any rank was interrupted meanwhile."""
         if self._frequencies is None:
             self._frequencies = token_frequencies(self._training)
-        batches = evaluation_batches(self._validation, self._options)
+        batches = evaluation_batches(self._validation, self._options, self._most_rows)
         return evaluate(self._model, batches, self._frequencies, self._ranks, interrupted)

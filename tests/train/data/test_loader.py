@@ -11,7 +11,14 @@ import pytest
 
 from preprocess.errors import WholewordError
 from tests.train.shard_factory import CLS, ShardSpec, make_shards
-from train.data.loader import Cursor, Loader, LoaderOptions, count_steps, evaluation_batches
+from train.data.loader import (
+    Cursor,
+    Loader,
+    LoaderOptions,
+    count_steps,
+    evaluation_batches,
+    evenly_spaced,
+)
 from train.data.shard_dataset import ShardDataset
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -165,6 +172,18 @@ def test_evaluation_sees_every_row_once_with_the_same_masks(dataset, layout):
         dealt = [value for group in zip(*ranks, strict=True) for value in group]
         assert dealt[: len(first)] == first
         assert not any(value[0] for value in dealt[len(first) :])
+
+
+@pytest.mark.parametrize(("layout", "window"), [("packed", OPTIONS.window), ("padded", 1)])
+def test_evaluation_of_some_rows_takes_them_evenly(dataset, layout, window):
+    options = replace(OPTIONS, layout=layout, window=window)
+    assert np.flatnonzero(evenly_spaced(10, 4)).tolist() == [0, 2, 5, 7]
+    for most in (1, 7, len(dataset) - 1):
+        batches = [batch.rows for batch in evaluation_batches(dataset, options, most)]
+        assert sum(batches) == most
+    everything = [frozen(batch) for batch in evaluation_batches(dataset, options)]
+    for most in (0, len(dataset), len(dataset) + 5):
+        assert [frozen(batch) for batch in evaluation_batches(dataset, options, most)] == everything
 
 
 def test_small_parts(tmp_path):

@@ -30,6 +30,7 @@ def test_preview_shows_rows_words_and_shares(tmp_path, capsys, layout, pairs):
     assert shown.count("[CLS]") == 2
     assert shown.count("of the dataset") == 2
     assert "chosen" in shown
+    assert re.search(r"^2 of \d+ rows of the micro-batch; in all of them, \d+ tokens", shown, re.M)
     for fate in ("{masked}", "{replaced→another}", "{kept=}"):
         assert fate in shown
 

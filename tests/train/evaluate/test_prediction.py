@@ -1,16 +1,20 @@
 """Masking and filling lines of text."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from preprocess.encode.tokenizer import load_tokenizer
 from preprocess.errors import WholewordError
+from tests.preprocess import support
 from train.evaluate.prediction import (
     Prediction,
     _choose,
     _choose_named,
     _splice,
+    encoder_for,
     read_lines,
     summarize,
     write_csv,
@@ -68,3 +72,16 @@ def test_csv_and_summary(tmp_path):
     assert lines == ["src,pred,mask", '"a,b","a,c","a,[MASK]"', "好,好,[MASK]"]
     summary = summarize(found)
     assert (summary.lines, summary.exact_match, summary.token_accuracy) == (2, 0.5, 0.5)
+
+
+def test_a_user_dictionary_decides_the_words(tmp_path):
+    (tmp_path / "words.txt").write_text("势分久\n", encoding="utf-8")
+    tokenizer, lines = load_tokenizer(support.TOKENIZER), ["天下大势分久必合"]
+    starts = [
+        encoder_for(tokenizer, "auto", lines, dicts).encode(pa.array(lines, pa.large_string()))
+        for dicts in ((), (str(tmp_path / "words.txt"),))
+    ]
+    assert [encoded.word_starts[3:6].tolist() for encoded in starts] != [[True, False, False]] * 2
+    assert starts[1].word_starts[3:6].tolist() == [True, False, False]
+    with pytest.raises(WholewordError, match="belong to jieba"):
+        encoder_for(tokenizer, "none", lines, (str(tmp_path / "words.txt"),))
