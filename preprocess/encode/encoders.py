@@ -3,8 +3,14 @@
 import json
 
 from preprocess.encode.aligned import AlignedEncoder
-from preprocess.encode.compiled import byte_level_rules, encoder, unigram_rules
+from preprocess.encode.compiled import (
+    byte_level_rules,
+    character_bpe_rules,
+    encoder,
+    unigram_rules,
+)
 from preprocess.encode.compiled.byte_level_tables import ByteLevelTokenizer
+from preprocess.encode.compiled.character_bpe_tables import CharacterBpeTokenizer
 from preprocess.encode.compiled.encoder import CompiledEncoder
 from preprocess.encode.compiled.unigram_tables import UnigramTokenizer
 from preprocess.encode.library import LibraryTokenizer
@@ -24,26 +30,35 @@ def make_encoder(spec: EncoderSpec) -> Encoder:
 
 
 def _compiled_encoder(tokenizer_json: str, segmenter: SegmenterSpec) -> Encoder:
-    kind = _model_type(tokenizer_json)
-    if kind == "BPE":
-        return AlignedEncoder(tokenizer_json, segmenter, ByteLevelTokenizer(tokenizer_json))
-    if kind == "Unigram":
-        return AlignedEncoder(tokenizer_json, segmenter, UnigramTokenizer(tokenizer_json))
-    return CompiledEncoder(tokenizer_json, segmenter)
+    make = {
+        "byte-level BPE": ByteLevelTokenizer,
+        "BPE over characters": CharacterBpeTokenizer,
+        "Unigram": UnigramTokenizer,
+    }.get(_model_kind(tokenizer_json))
+    if make is None:
+        return CompiledEncoder(tokenizer_json, segmenter)
+    return AlignedEncoder(tokenizer_json, segmenter, make(tokenizer_json))
 
 
 def unsupported_reason(tokenizer_json: str, segmenter: SegmenterSpec) -> str | None:
     """Why a tokenizer with a segmenter cannot be compiled; None if it can."""
-    kind = _model_type(tokenizer_json)
-    if kind == "Unigram":
-        return unigram_rules.unsupported_reason(tokenizer_json)
-    if kind == "BPE":
-        return byte_level_rules.unsupported_reason(tokenizer_json)
-    return encoder.unsupported_reason(tokenizer_json, segmenter)
+    rules = {
+        "byte-level BPE": byte_level_rules,
+        "BPE over characters": character_bpe_rules,
+        "Unigram": unigram_rules,
+    }.get(_model_kind(tokenizer_json))
+    if rules is None:
+        return encoder.unsupported_reason(tokenizer_json, segmenter)
+    return str(reason) if (reason := rules.unsupported_reason(tokenizer_json)) else None
 
 
-def _model_type(tokenizer_json: str) -> str:
-    return str(json.loads(tokenizer_json)["model"]["type"])
+def _model_kind(tokenizer_json: str) -> str:
+    description = json.loads(tokenizer_json)
+    kind = str(description["model"]["type"])
+    if kind != "BPE":
+        return kind
+    over_characters = character_bpe_rules.is_over_characters(description)
+    return "BPE over characters" if over_characters else "byte-level BPE"
 
 
 def choose_encoder(

@@ -16,7 +16,7 @@ from preprocess.encode.compiled.integers import signed
 from preprocess.encode.compiled.normalizer import Texts, map_each, non_starters
 from preprocess.encode.compiled.tables import Tables
 from preprocess.encode.compiled.unmanaged import unmanaged
-from preprocess.encode.compiled.utf8 import decode
+from preprocess.encode.compiled.utf8 import BYTES_OF_CHARACTER, decode
 from preprocess.kernels import kernel
 
 SAME = 0
@@ -73,6 +73,14 @@ def character_map_arrays(
         entries[code_point] = len(texts)
         texts += bytes([len(encoded)]) + encoded
     return {"entries": entries, "texts": np.frombuffer(bytes(texts), np.uint8)}
+
+
+def most_growth(characters: Tables) -> int:
+    """How many bytes a byte may become, at most."""
+    entries = characters["entries"]
+    longer = np.flatnonzero(entries > 0)
+    lengths = characters["texts"][entries[longer]]
+    return int(np.ceil(lengths / BYTES_OF_CHARACTER[longer]).max(initial=1))
 
 
 def _map_one_by_one(function: Callable[[str], str]) -> Texts:

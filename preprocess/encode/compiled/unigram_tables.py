@@ -8,7 +8,11 @@ import tokenizers
 
 from preprocess.encode.aligned import TokenizedDocuments
 from preprocess.encode.compiled.align import Text
-from preprocess.encode.compiled.character_map import CharacterMap, character_map_arrays
+from preprocess.encode.compiled.character_map import (
+    CharacterMap,
+    character_map_arrays,
+    most_growth,
+)
 from preprocess.encode.compiled.left_over import run_kernel
 from preprocess.encode.compiled.pre_token_cache import make_cache
 from preprocess.encode.compiled.pretokens import SPACE, character_classes
@@ -23,7 +27,6 @@ from preprocess.encode.compiled.unigram import (
     tokenize_documents,
 )
 from preprocess.encode.compiled.unigram_rules import UnigramRules, byte_pieces, parse_rules
-from preprocess.encode.compiled.utf8 import BYTES_OF_CHARACTER
 from preprocess.encode.library import LibraryTokenizer
 from preprocess.encode.tokenizer import corpus_description, vocab_size
 from preprocess.format import id_dtype
@@ -124,7 +127,7 @@ def _build(tokenizer_json: str, rules: UnigramRules) -> Tables:
         "unknown": np.array([model["unk_id"]]),
         "unknown_score": np.array([min(score for _, score in vocabulary) - _UNKNOWN_PENALTY]),
         "vocab_size": np.array([vocab_size(tokenizer_json)]),
-        "growth": np.array([_growth(characters)]),
+        "growth": np.array([most_growth(characters)]),
     }
 
 
@@ -149,11 +152,3 @@ def _white() -> np.ndarray:
             kept[first:last] = True
         white[begin : begin + 4096] |= ~kept * np.uint8(WHITE)
     return white
-
-
-def _growth(characters: Tables) -> int:
-    """How many bytes a byte may become, at most."""
-    entries = characters["entries"]
-    longer = np.flatnonzero(entries > 0)
-    lengths = characters["texts"][entries[longer]]
-    return int(np.ceil(lengths / BYTES_OF_CHARACTER[longer]).max(initial=1))

@@ -1,13 +1,16 @@
 """Encoders compared with the reference encoder."""
 
 import functools
+import itertools
 
 import numpy as np
 import pyarrow as pa
 
-from preprocess.encode.encoders import make_encoder
+from preprocess.encode.encoders import choose_encoder, make_encoder
 from preprocess.encode.protocol import EncodedDocuments, Encoder, EncoderSpec
 from preprocess.encode.segmenters import SegmenterSpec
+from tests.preprocess import support
+from tests.preprocess.encode.compiled.texts import PIECES
 
 SEGMENTERS = [
     SegmenterSpec("none"),
@@ -43,3 +46,13 @@ def check(
                     check(tokenizer_json, segmenter, [document], kind, peer)
             raise AssertionError((name, documents, ours.tolist(), theirs.tolist()))
     return expected
+
+
+def check_pieces(tokenizer_json: str, more: list[str]) -> None:
+    """Assert that a compiled tokenizer is equal on hard pieces, their pairs and the samples."""
+    assert choose_encoder("auto", tokenizer_json, SEGMENTERS[1]) == ("compiled", None)
+    every = [*PIECES, *more]
+    documents = [*every, *(f"中{a}b{b}中 c" for a, b in itertools.pairwise(every))]
+    documents += [*support.zh_text(4000).splitlines(), "", *support.en_text(4000).splitlines()]
+    check(tokenizer_json, SEGMENTERS[0], documents)
+    check(tokenizer_json, SEGMENTERS[1], documents[::5])

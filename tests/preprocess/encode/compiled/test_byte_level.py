@@ -1,4 +1,3 @@
-import itertools
 import json
 import random
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from preprocess.encode.segmenters import SegmenterSpec
 from tests.preprocess import support
 from tests.preprocess.encode.compiled import byte_level as zoo
 from tests.preprocess.encode.compiled import oracle
-from tests.preprocess.encode.compiled.equal import SEGMENTERS, check, encoder
+from tests.preprocess.encode.compiled.equal import SEGMENTERS, check, check_pieces, encoder
 from tests.preprocess.encode.compiled.texts import PIECES, texts
 
 MORE = [
@@ -47,12 +46,7 @@ def test_equal_to_the_reference(
 
 @pytest.mark.parametrize("variant", list(zoo.VARIANTS))
 def test_every_piece_alone_and_in_pairs_and_real_text(variant: str) -> None:
-    assert choose_encoder("auto", zoo.variant(variant), SEGMENTERS[1]) == ("compiled", None)
-    every = [*PIECES, *MORE]
-    documents = [*every, *(f"中{a}b{b}中 c" for a, b in itertools.pairwise(every))]
-    documents += [*support.zh_text(4000).splitlines(), "", *support.en_text(4000).splitlines()]
-    check(zoo.variant(variant), SEGMENTERS[0], documents)
-    check(zoo.variant(variant), SEGMENTERS[1], documents[::5])
+    check_pieces(zoo.variant(variant), MORE)
 
 
 def test_documents_of_many_chunks_and_long_pre_tokens() -> None:

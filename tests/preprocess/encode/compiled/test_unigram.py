@@ -1,4 +1,3 @@
-import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -9,11 +8,10 @@ from hypothesis import strategies as st
 
 from preprocess.encode.encoders import choose_encoder
 from preprocess.encode.segmenters import SegmenterSpec
-from tests.preprocess import support
 from tests.preprocess.encode.compiled import oracle
 from tests.preprocess.encode.compiled import unigram as zoo
-from tests.preprocess.encode.compiled.equal import SEGMENTERS, check
-from tests.preprocess.encode.compiled.texts import PIECES, texts
+from tests.preprocess.encode.compiled.equal import SEGMENTERS, check, check_pieces
+from tests.preprocess.encode.compiled.texts import texts
 
 MORE = [
     *["▁", "▁▁a", "a▁b", " ▁ ", "  x  y ", " ", "   ", "\ta\n\nb\r\n", "\u3000中", "\u00a0x\u2003"],
@@ -59,12 +57,7 @@ def test_equal_to_the_reference(
 
 @pytest.mark.parametrize("variant", list(zoo.VARIANTS))
 def test_every_piece_alone_and_in_pairs_and_real_text(variant: str) -> None:
-    assert choose_encoder("auto", zoo.variant(variant), SEGMENTERS[1]) == ("compiled", None)
-    every = [*PIECES, *MORE]
-    documents = [*every, *(f"中{a}b{b}中 c" for a, b in itertools.pairwise(every))]
-    documents += [*support.zh_text(4000).splitlines(), "", *support.en_text(4000).splitlines()]
-    check(zoo.variant(variant), SEGMENTERS[0], documents)
-    check(zoo.variant(variant), SEGMENTERS[1], documents[::5])
+    check_pieces(zoo.variant(variant), MORE)
 
 
 @pytest.mark.parametrize("variant", ["nfkc", "albert", "deberta"])
