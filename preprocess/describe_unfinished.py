@@ -54,10 +54,10 @@ def read_progress(output: Path) -> Progress | None:
     additions = plan.get("appended", [])
     first = 0
     if (output / FILE).exists():
-        generations = read_manifest(output).generations
-        if len(generations) > len(additions):
+        manifest = read_manifest(output)
+        if max(len(manifest.generations), 1) > len(additions):
             return None
-        first = max(len(part.shards) for part in read_manifest(output).parts.values())
+        first = max(len(part.shards) for part in manifest.parts.values())
     sizes = dict(enumerate((additions[-1] if additions else plan)["split sizes"], first))
     done = [number for number in finished_tasks(output) if number in sizes]
     return Progress(

@@ -11,6 +11,7 @@ BUILD_PANELS = {
     "cleaning": ("--dedup", "--near-dedup", "--min-chars", "--max-chars", "--filter"),
     "output": ("--output", "--append", "--overwrite", "--json"),
     "work": ("--workers", "--split-size", "--audit"),
+    "many machines": ("--slice", "--slice-wait", "--engine", "--ray-address"),
 }
 """Of build-shards."""
 
@@ -19,6 +20,7 @@ python -m preprocess build-shards
 python -m preprocess build-shards --input corpus/ --tokenizer bert-base-chinese --output shards
 python -m preprocess build-shards -i "news/*.jsonl" --text-field body --max-length 128
 python -m preprocess build-shards -i more/ --output shards --append
+python -m preprocess build-shards -i /disk/corpus -o /disk/shards --slice 0/4
 """
 VERIFY_EXAMPLES = "python -m preprocess verify shards"
 DESCRIBE_EXAMPLES = """

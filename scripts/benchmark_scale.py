@@ -61,15 +61,21 @@ before, began, cpu = memory(), time.perf_counter(), time.process_time()
 dataset = ShardDataset(Path(sys.argv[1]), "train")
 opened, opened_cpu = time.perf_counter() - began, time.process_time() - cpu
 after = memory()
-began = time.perf_counter()
 options = LoaderOptions(32, 128)
+began, cpu = time.perf_counter(), time.process_time()
 windows = epoch_windows(dataset.batch_rows, 0, 0, options.window)
-Assembler(dataset, options).open(0, 0, windows[0], shuffle=True)
+order_cpu = time.process_time() - cpu
+assembler = Assembler(dataset, options)
+assembler.open(0, 0, windows[0], shuffle=True)
 window = time.perf_counter() - began
-last = memory()
+last, cpu = memory(), time.process_time()
+for number in range(1, 9):
+    packs = len(assembler.open(0, number, windows[number % len(windows)], shuffle=True).plan)
+plan_cpu = (time.process_time() - cpu) / 8
 print(json.dumps({
     "seconds": opened, "processor_seconds": opened_cpu, "window_seconds": window,
     "own_mib": last[0] - before[0], "mapped_mib": last[1] - before[1], "windows": len(windows),
+    "order_processor_seconds": order_cpu, "plan_processor_seconds": plan_cpu, "packs": packs,
 }))
 """
 
@@ -148,8 +154,8 @@ def run_index(counts: list[int], results: dict[str, Result]) -> None:
         for sealed in (True, False):
             found = measure_index(rows, manifest, sealed)
             name = "by shard" if sealed else "whole"
-            for key in ("seconds", "processor_seconds", "window_seconds", "own_mib", "mapped_mib"):
-                unit = "MiB" if key.endswith("mib") else "s"
+            for key in found:
+                unit = "MiB" if key.endswith("mib") else "s" if key.endswith("seconds") else ""
                 results[f"index_{rows:.0e}_{name.replace(' ', '_')}_{key}"] = Result(
                     found[key], unit
                 )
@@ -157,11 +163,13 @@ def run_index(counts: list[int], results: dict[str, Result]) -> None:
                 [f"{rows:,}", name, f"{found['index_mib']:,.0f}"]
                 + [f"{found[key]:.2f}" for key in ("seconds", "processor_seconds")]
                 + [f"{found[key]:,.0f}" for key in ("own_mib", "mapped_mib")]
-                + [f"{found['window_seconds']:.2f}"]
+                + [f"{found['order_processor_seconds']:.2f}"]
+                + [f"{1000 * found['plan_processor_seconds']:.1f}"]
             )
             print(table[-1], flush=True)
     columns = ["rows", "checked", "index MiB", "open s", "processor s", "own MiB", "mapped MiB"]
-    show("opening an index", [*columns, "first window s"], table, [])
+    columns += ["an epoch's order, processor s", "a window's plan, ms"]
+    show("opening an index", columns, table, [])
 
 
 def _small_manifest(scratch: Path) -> Manifest:

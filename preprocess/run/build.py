@@ -111,6 +111,8 @@ def _prepare(plan: BuildPlan) -> None:
 def _remove_other_addition(plan: BuildPlan, base: Base) -> None:
     """Remove what an addition that never finished a task may have left."""
     forget_tasks(plan.output, plan.earlier)
+    for claim in (plan.output / state.STATE).glob("slices-*.json"):
+        claim.unlink()
     for name, part in base.manifest.parts.items():
         ours = {plan.output / shard.file for shard in part.shards}
         for path in (plan.output / name).glob("data-*.arrow"):

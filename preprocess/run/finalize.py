@@ -1,7 +1,8 @@
 """The end of a build: indexes, what the datasets library reads, and the manifest."""
 
+import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 
@@ -75,26 +76,36 @@ def _distinct(plan: BuildPlan, reports: list[TaskReport]) -> DistinctTexts:
 
 def _finalize_part(plan: BuildPlan, name: Part, reports: list[TaskReport]) -> PartEntry:
     base = plan.base.manifest.parts[name] if plan.base else None
-    tables = [_load_index(plan, report, name) for report in reports]
     parts = [report.parts[name] for report in reports]
+    lengths: list[str] = []
+    numbers: list[pa.Table] = []
+
+    def tables() -> Iterator[pa.Table]:
+        earlier = _base_index(plan, name, base) if base else []
+        own = (_load_index(plan, report, name) for report in reports)
+        for table in itertools.chain(earlier, own):
+            few = table.drop_columns(["lengths"])
+            numbers.append(few.take(np.arange(len(few))))  # a copy, so that the lengths may go
+            lengths.append(lengths_checksum(table))
+            yield table
+
+    digest = write_index(plan.output / name / "index.arrow", tables())
     shards = tuple(
         ShardEntry(
             file=f"{name}/{shard_name(report.number, plan.total)}",
-            lengths_xxh3_64=lengths_checksum(table),
+            lengths_xxh3_64=checksum,
             **part.model_dump(include={"rows", "tokens", "words", "bytes", "xxh3_128"}),
         )
-        for report, part, table in zip(reports, parts, tables, strict=True)
+        for report, part, checksum in zip(reports, parts, lengths[-len(parts) :], strict=True)
     )
-    earlier = _base_index(plan, name, base) if base else []
-    digest = write_index(plan.output / name / "index.arrow", [*earlier, *tables])
     return PartEntry(
         **{
             key: sum(getattr(p, key) for p in (*([base] if base else []), *parts))
             for key in PartReport.TOTALS
         },
-        batches=(base.batches if base else 0) + sum(table.num_rows for table in tables),
+        batches=sum(table.num_rows for table in numbers),
         index_xxh3_128=digest,
-        batches_xxh3_128=batches_checksum([*earlier, *tables]),
+        batches_xxh3_128=batches_checksum(numbers),
         length_histogram=_add_histograms([*([base] if base else []), *parts]),
         shards=(*(base.shards if base else ()), *shards),
     )

@@ -311,7 +311,7 @@ def _actor_class() -> type:
                 )
             if os.path.isdir(folder):  # noqa: PTH112
                 os.chdir(folder)
-                sys.path.insert(0, folder)
+                sys.path.append(folder)  # for functions of the user's own
             try:
                 from preprocess.run import ray_engine
 

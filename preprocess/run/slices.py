@@ -21,7 +21,7 @@ from preprocess.run.differences import differences
 from preprocess.run.events import Pass, TaskProgress
 from preprocess.run.state import STATE, is_planned, read_plan
 
-POLL_SECONDS = 0.5
+POLL_SECONDS = 1.0
 
 
 def claim_plan(output: Path, identity: dict[str, Any], base: dict[str, Any] | None) -> None:
@@ -93,7 +93,7 @@ class Share:
 
         Args:
             what: they are doing, in words.
-            files: what they write when they are done.
+            files: what they write when they are done, in one folder.
             numbers: of each file, which say whose it is.
 
         Raises:
@@ -102,7 +102,9 @@ class Share:
         left = dict(zip(files, numbers, strict=True))
         since, named = time.monotonic(), ""
         while True:
-            now = {path: number for path, number in left.items() if not path.exists()}
+            # One listing: to ask for each of thousands of files would keep a server busy.
+            there = set(os.listdir(files[0].parent)) if files else set()  # noqa: PTH208
+            now = {path: number for path, number in left.items() if path.name not in there}
             done, left = len(left) - len(now), now
             if not left:
                 return

@@ -6,7 +6,7 @@ hash to, and how long every row is; it is derived data, which `verify --reindex`
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from preprocess.files import beside, publish, write_bytes
+from preprocess.files import beside, publish, written
 from preprocess.format import BATCH_ROWS
 
 _SEAL = "xxh3_128"
@@ -269,11 +269,20 @@ def index_bytes(tables: list[pa.Table]) -> bytes:
     return content
 
 
-def write_index(path: Path, tables: list[pa.Table]) -> str:
-    """Write `index.arrow` from the shards' tables, in order; returns its xxh3-128."""
-    content = index_bytes(tables)
-    write_bytes(path, content, shared=True)
-    return xxhash.xxh3_128_hexdigest(content)
+def write_index(path: Path, tables: Iterable[pa.Table]) -> str:
+    """Write `index.arrow` from the shards' tables, in order; returns its xxh3-128.
+
+    Of the tables, only one is in memory at a time.
+    """
+    with written(path, shared=True) as temporary:
+        with (
+            pa.OSFile(str(temporary), "wb") as file,
+            pa.ipc.new_file(file, INDEX_SCHEMA) as writer,
+        ):
+            for table in tables:
+                writer.write_table(table)
+        with pa.memory_map(str(temporary)) as content:
+            return xxhash.xxh3_128_hexdigest(content.read_buffer())
 
 
 def read_index(path: Path) -> ShardIndex:
