@@ -16,6 +16,7 @@ STAGES = {
 }
 BASE = {
     "preprocess": {
+        "bundled",
         "cache",
         "command_line",
         "console",
