@@ -11,7 +11,7 @@ _NAMES = (
     (r"python -m preprocess preview\b", "wholeword preview-words"),
     (r"python -m train preview\b", "wholeword preview-rows"),
     (r"python -m (?:preprocess|train) ", "wholeword "),
-    (r"(?:deepspeed(?: --num_\w+ \d+)?|python) train/pretrain\.py", "wholeword train"),
+    (r"(?:deepspeed(?: --quiet)?(?: --num_\w+ \d+)?|python) train/pretrain\.py", "wholeword train"),
     (r"(?<!/)\btrain/pretrain\.py", "wholeword train"),
 )
 

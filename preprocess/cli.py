@@ -87,9 +87,7 @@ Hmm = Annotated[bool, typer.Option(help="Let jieba guess words it does not know.
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
-@app.command(
-    "build-shards", cls=in_panels(panels.BUILD_PANELS), epilog=panels.BUILD_EXAMPLES
-)
+@app.command("build-shards", cls=in_panels(panels.BUILD_PANELS), epilog=panels.BUILD_EXAMPLES)
 def build_shards(
     inputs: Inputs = [SAMPLE],  # noqa: B006 (typer copies it)
     output: Annotated[
@@ -100,7 +98,9 @@ def build_shards(
     user_dict: UserDicts = [],  # noqa: B006
     hmm: Hmm = True,
     max_length: Annotated[int, typer.Option(help="Tokens a row, special tokens included.")] = 512,
-    pairs: Annotated[bool, typer.Option("--pairs", help="Leave room for a pair's special tokens.")] = False,
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="Leave room for a pair's special tokens.")
+    ] = False,
     document_separator: Annotated[
         str, typer.Option(help="What ends a document of plain text: line, blank-line or file.")
     ] = "line",

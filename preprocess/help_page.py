@@ -89,9 +89,7 @@ def entry_of(option: Any) -> Entry:
 
 
 def arrange(entries: Sequence[Entry], panels: Mapping[str, tuple[str, ...]]) -> list[Entry]:
-    """The entries panel by panel; those that no panel names come first if they are arguments, and
-    last if they are options.
-    """
+    """The entries panel by panel; of those that no panel names, arguments first, options last."""
     places = {flag: panel for panel, flags in panels.items() for flag in flags}
     order = ["arguments", *panels, "options"]
     placed = []

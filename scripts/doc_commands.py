@@ -1,8 +1,8 @@
 """The commands that the documentation shows, and what is known of each.
 
-A command is a line of an indented or fenced block that begins with one of `PROGRAMS`; lines that end
-in a backslash go on. `scripts/doc_commands.txt` says of each what becomes of it; `check_docs.py`
-runs those that can be run.
+A command is a line of an indented or fenced block that begins with one of `PROGRAMS`; lines that
+end in a backslash go on. `scripts/doc_commands.txt` says of each what becomes of it, and
+`check_docs.py` runs those that can be run.
 """
 
 import re
@@ -18,7 +18,19 @@ RULES = ROOT / "scripts" / "doc_commands.txt"
 KINDS = ("run", "test", "needs")
 PROGRAMS = (
     *("python", "python3", "deepspeed", "bash", "make", "pip", "wholeword", "torchrun", "srun"),
-    *("sbatch", "mpirun", "salloc", "ray", "git", "cd", "export", "pre-commit", "curl", "aws", "ssh"),
+    *(
+        "sbatch",
+        "mpirun",
+        "salloc",
+        "ray",
+        "git",
+        "cd",
+        "export",
+        "pre-commit",
+        "curl",
+        "aws",
+        "ssh",
+    ),
 )
 _ASSIGNMENT = re.compile(r"^[A-Z_][A-Z0-9_]*=")
 
@@ -95,7 +107,7 @@ def rules(path: Path = RULES) -> list[Rule]:
         if not line.strip() or line.startswith("#"):
             continue
         kind, _, rest = line.partition(" ")
-        pattern, _, rest = rest.partition(" :: ")
+        pattern, _, rest = rest.partition(" ::")
         if kind not in KINDS or not pattern.strip() or (kind != "run" and not rest.strip()):
             raise ValueError(f"{path.name}:{number}: not a rule: KIND PATTERN :: WHAT")
         found.append(Rule(kind, pattern.strip(), rest.strip()))
@@ -119,8 +131,10 @@ def _code_lines(text: str) -> Iterator[tuple[int, str]]:
 
 def _uncommented(line: str) -> str:
     """A line without its comment, which stands behind a space and outside of quotes."""
-    try:
-        shlex.split(line.removesuffix("\\"))
-    except ValueError:
-        return line
-    return re.sub(r"(?:^|\s+)#\s.*$", "", line)
+    for comment in re.finditer(r"(?:^|\s)#\s", line):
+        try:
+            shlex.split(line[: comment.start()])
+        except ValueError:  # it stands in quotes
+            continue
+        return line[: comment.start()]
+    return line

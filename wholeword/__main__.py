@@ -4,6 +4,7 @@ import importlib
 import os
 import sys
 from difflib import get_close_matches
+from pathlib import Path
 
 from wholeword import ROOT, use
 
@@ -19,19 +20,23 @@ COMMANDS = {
     "evaluate": (MODELS, "train", "Loss, perplexity and accuracy on any shards."),
     "predict": (MODELS, "train", "Mask the lines of a text, and fill them in."),
     "compare": (MODELS, "train", "Fine-tune models on your task: which is better, how sure."),
-    "adapt": (MODELS, "train", "From labelled text to a better model, or to the word that none is."),
+    "adapt": (
+        MODELS,
+        "train",
+        "From labelled text to a better model, or to the word that none is.",
+    ),
     "average": (MODELS, "train", "The mean of models or checkpoints."),
     "where": (MODELS, "", "The folder of the program and of ds_configs/, for launchers."),
 }
-"""Panel of the help, package, and what it does; `preview-...` is called `preview` in its package."""
+"""Panel of the help, package, and what it does; both `preview-...` are `preview` in a package."""
 _RANKS = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
 
 
 def main() -> None:
     """Run the command line."""
     use()
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # for --segmenter and --filter of the user's own
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)  # for --segmenter and --filter of the user's own
     from preprocess.console import run_command
 
     run_command(lambda: _run(sys.argv[1:]))
@@ -96,7 +101,14 @@ def _train(words: list[str]) -> None:
 
         if torch.cuda.device_count() > 1:
             script = str(ROOT / "train" / "pretrain.py")
-            launcher = [sys.executable, "-m", "deepspeed.launcher.runner", script, *words]
+            launcher = [
+                sys.executable,
+                "-m",
+                "deepspeed.launcher.runner",
+                "--quiet",
+                script,
+                *words,
+            ]
             os.execv(sys.executable, launcher)
     from train import pretrain
 

@@ -66,7 +66,7 @@ def pretrain(
 ) -> list[str]:
     """Pretrain a model called `name` on the shards in `domain`."""
     devices = torch.cuda.device_count() if torch.cuda.is_available() else 1
-    start = ["deepspeed"] if devices > 1 else ["python"]
+    start = ["deepspeed", "--quiet"] if devices > 1 else ["python"]
     micro = max(1, min(schedule.micro_rows, schedule.rows // devices))
     due = str(max(1, schedule.steps // _VALIDATIONS))
     mixed = []
