@@ -1,6 +1,22 @@
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.editable_wheel import editable_wheel
+
+PACKAGES = find_packages(include=["preprocess*", "train*"])
+DATA = ["ds_configs", "samples", "samples.en", "samples.tokenizer", "samples.zh"]
+INSIDE = "wholeword.inside."
+"""Where a wheel has them: off the path, so that it cannot hide a package `train` of anybody's."""
+
+
+class EditableWheel(editable_wheel):
+    """A checkout: its packages keep their places and names."""
+
+    def finalize_options(self):
+        self.distribution.packages = ["wholeword", *PACKAGES]
+        self.distribution.package_dir = {}
+        super().finalize_options()
+
 
 setup(
     name="wholeword",
@@ -10,7 +26,11 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["preprocess*", "train*"]),
+    packages=["wholeword", *(INSIDE + name for name in PACKAGES + DATA)],
+    package_dir={INSIDE + name: name.replace(".", "/") for name in PACKAGES + DATA},
+    package_data={INSIDE + name: ["*.*"] for name in DATA},
+    cmdclass={"editable_wheel": EditableWheel},
+    entry_points={"console_scripts": ["wholeword = wholeword.__main__:main"]},
     install_requires=[
         "torch>=2.11",  # varlen_attn has taken a scale and a window since then
         "transformers>=5.0,<6",

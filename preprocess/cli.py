@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from preprocess import kernels, panels
 from preprocess.build_progress import show_build
+from preprocess.bundled import as_called, bundled
 from preprocess.command_line import Command, Group, in_panels
 from preprocess.console import console
 from preprocess.describe import dropped_table, summary, summary_table
@@ -89,9 +90,7 @@ Hmm = Annotated[bool, typer.Option(help="Let jieba guess words it does not know.
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
-@app.command(
-    "build-shards", cls=in_panels(panels.BUILD_PANELS), epilog=panels.BUILD_EXAMPLES
-)
+@app.command("build-shards", cls=in_panels(panels.BUILD_PANELS), epilog=panels.BUILD_EXAMPLES)
 def build_shards(
     inputs: Inputs = [SAMPLE],  # noqa: B006 (typer copies it)
     output: Annotated[
@@ -102,7 +101,9 @@ def build_shards(
     user_dict: UserDicts = [],  # noqa: B006
     hmm: Hmm = True,
     max_length: Annotated[int, typer.Option(help="Tokens a row, special tokens included.")] = 512,
-    pairs: Annotated[bool, typer.Option("--pairs", help="Leave room for a pair's special tokens.")] = False,
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="Leave room for a pair's special tokens.")
+    ] = False,
     document_separator: Annotated[
         str, typer.Option(help="What ends a document of plain text: line, blank-line or file.")
     ] = "line",
@@ -190,9 +191,9 @@ def build_shards(
 ) -> None:
     """Segment, tokenize, and write sharded Arrow files with word boundaries."""
     options = BuildOptions(
-        inputs=tuple(inputs),
+        inputs=tuple(map(bundled, inputs)),
         output=output,
-        tokenizer=tokenizer,
+        tokenizer=bundled(tokenizer),
         segmenter=segmenter,
         user_dicts=tuple(user_dict),
         hmm=hmm,
@@ -276,7 +277,7 @@ def preview(
     as_json: Json = False,
 ) -> None:
     """Show how a sentence is cut into words and tokens, without a build."""
-    cut = cut_text(text, tokenizer, segmenter, tuple(user_dict), hmm)
+    cut = cut_text(text, bundled(tokenizer), segmenter, tuple(user_dict), hmm)
     if as_json:
         print(json.dumps(asdict(cut), ensure_ascii=False))
     else:
@@ -300,7 +301,7 @@ def train_vocab(
     reading = ReadOptions(text_fields=tuple(text_field), field_separator=_unescape(field_separator))
     with console.status("training the vocabulary"):
         entries = train_vocabulary(
-            tuple(inputs),
+            tuple(map(bundled, inputs)),
             output,
             vocab_size,
             reading=reading,
@@ -309,7 +310,9 @@ def train_vocab(
             lowercase=lowercase,
         )
     console.print(f"{output}: {entries:,} entries")
-    console.print(f"next: [bold]python -m preprocess build-shards --tokenizer {output}[/]")
+    console.print(
+        as_called(f"next: [bold]python -m preprocess build-shards --tokenizer {output}[/]")
+    )
 
 
 def _one_folder(folder: Path | None, data: Path | None) -> Path:
@@ -351,8 +354,10 @@ def _build(options: BuildOptions, overwrite: bool, as_json: bool) -> None:
         for what, count in audit_counts.items():
             console.print(f"{what.replace('_', ' ')}: {count:,}")
         console.print(
-            f"next: [bold]deepspeed train/pretrain.py --data {plan.output} "
-            "--deepspeed ds_configs/zero2.json[/]"
+            as_called(
+                f"next: [bold]deepspeed train/pretrain.py --data {plan.output} "
+                f"{_model_for(plan)}--deepspeed ds_configs/zero2.json[/]"
+            )
         )
 
 
@@ -370,6 +375,13 @@ def _report_slice(plan: BuildPlan, done: SliceDone, seconds: float, as_json: boo
         f"{plan.output}"
     )
     console.print(f"progress of all: [bold]python -m preprocess describe {plan.output}[/]")
+
+
+def _model_for(plan: BuildPlan) -> str:
+    """`--model NAME`, where the tokenizer is a model's, to be continued."""
+    name = plan.options.tokenizer
+    is_model = not Path(name).exists() or (Path(name) / "config.json").exists()
+    return f"--model {name} " if is_model else ""
 
 
 def _unescape(separator: str) -> str:

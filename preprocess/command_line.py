@@ -35,7 +35,9 @@ class _OneLine:
     panels: ClassVar[Panels] = {}
     """Names of options by what they are about, in the order of the help page."""
 
-    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
+    def make_context(
+        self, info_name: Any, args: list[str], parent: Any = None, **extra: Any
+    ) -> Any:
         """As click does, with `-h`, and with underscores for dashes in names."""
         extra.setdefault("help_option_names", ["-h", "--help"])
         extra.setdefault("token_normalize_func", _dashed)

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
+from preprocess.bundled import as_called
 from preprocess.errors import WholewordError
 
 EXIT_ERROR = 1
@@ -57,13 +58,13 @@ def _end_interrupted() -> NoReturn:
 
 def fail(message: str) -> None:
     """Print one line on standard error."""
-    line = " ".join(message.split())
+    line = as_called(" ".join(message.split()))
     _errors.print(f"[bold red]error:[/] {_escape(line)}")
 
 
 def warn(message: str) -> None:
     """Print one line on standard error about something that may not be intended."""
-    _errors.print(f"[bold yellow]warning:[/] {_escape(' '.join(message.split()))}")
+    _errors.print(f"[bold yellow]warning:[/] {_escape(as_called(' '.join(message.split())))}")
 
 
 def log_defect() -> Path:

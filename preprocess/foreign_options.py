@@ -60,7 +60,9 @@ _LOG = _training("--logging-steps")
 _WARMUP = _training("--warmup-ratio", "a share of the steps")
 _PRECISION = _training("--precision", "fp16, bf16 or fp32")
 _ZERO = _training("--deepspeed", "ZeRO 0 to 3 are in ds_configs/")
-_OVERRIDES = _training("--config-overrides hidden_dropout_prob=0.1", "or attention_probs_...; for presets")
+_OVERRIDES = _training(
+    "--config-overrides hidden_dropout_prob=0.1", "or attention_probs_...; for presets"
+)
 _JIEBA = _shards("--segmenter jieba", "words are found in the same pass; there is no second file")
 _ADAM = _training("--deepspeed", "betas and eps stand in the file, under optimizer and params")
 _PACKED = _leave_out("rows of all lengths are packed without padding")
@@ -261,7 +263,7 @@ PADDLE = {
     "device": _LAUNCHER,
     "share_folder": _leave_out("whether all machines see the run's folder is tried at the start"),
 }
-"""trans_to_json.py, create_pretraining_data.py, run_pretrain.py of PaddleNLP's model_zoo/ernie-1.0."""
+"""trans_to_json.py, create_pretraining_data.py and run_pretrain.py of PaddleNLP's ERNIE 1.0."""
 
 USUAL = {
     "epochs": _EPOCHS,

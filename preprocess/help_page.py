@@ -10,6 +10,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from preprocess.bundled import as_called
+
 _MOST_WIDTH = 110
 """Columns beyond which lines are hard to read."""
 _KINDS = {bool: "flag", int: "integer", float: "number", list: "texts", tuple: "text"}
@@ -87,9 +89,7 @@ def entry_of(option: Any) -> Entry:
 
 
 def arrange(entries: Sequence[Entry], panels: Mapping[str, tuple[str, ...]]) -> list[Entry]:
-    """The entries panel by panel; those that no panel names come first if they are arguments, and
-    last if they are options.
-    """
+    """The entries panel by panel; of those that no panel names, arguments first, options last."""
     places = {flag: panel for panel, flags in panels.items() for flag in flags}
     order = ["arguments", *panels, "options"]
     placed = []
@@ -111,9 +111,9 @@ def show_help(usage: str, text: str, entries: Sequence[Entry], examples: str = "
     """
     console = Console(highlight=False, emoji=False)
     console.width = min(console.width, _MOST_WIDTH)
-    console.print(Text.assemble(("Usage: ", "bold"), usage), soft_wrap=True)
+    console.print(Text.assemble(("Usage: ", "bold"), as_called(usage)), soft_wrap=True)
     console.print()
-    console.print(Text(text))
+    console.print(Text(as_called(text)))
     console.print()
     width = max((len(entry.name) for entry in entries), default=0)
     for title, members in _panels(entries).items():
@@ -121,7 +121,7 @@ def show_help(usage: str, text: str, entries: Sequence[Entry], examples: str = "
     if examples:
         console.print(Text("Examples:", style="bold"))
         for line in examples.strip().splitlines():
-            console.print(Text(f"  {line.strip()}"), soft_wrap=True)
+            console.print(Text(f"  {as_called(line.strip())}"), soft_wrap=True)
 
 
 def _panels(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
@@ -136,5 +136,5 @@ def _panel(title: str, entries: list[Entry], width: int) -> Panel:
     table.add_column(width=width, style="cyan", overflow="fold")
     table.add_column(ratio=1)
     for entry in entries:
-        table.add_row(Text(entry.name), Text(entry.explanation))
+        table.add_row(Text(entry.name), Text(as_called(entry.explanation)))
     return Panel(table, title=title, title_align="left", box=ROUNDED, border_style="dim")

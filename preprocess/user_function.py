@@ -8,6 +8,8 @@ from typing import Any
 
 from preprocess.errors import WholewordError
 
+_OURS = ("preprocess", "train")
+
 
 def load_function(flag: str, name: str) -> Callable[[str], Any]:
     """The function that a flag names; it takes a str.
@@ -19,6 +21,11 @@ def load_function(flag: str, name: str) -> Callable[[str], Any]:
     try:
         function: Callable[[str], Any] = getattr(importlib.import_module(module), attribute)
     except Exception as error:  # the module is the user's
+        if module.partition(".")[0] in _OURS:
+            raise WholewordError(
+                f"{flag} {name}: `{module.partition('.')[0]}` is wholeword's own package; give "
+                "your module another name"
+            ) from error
         raise WholewordError(
             f"{flag} {name}: cannot be imported ({error}); name an importable "
             "package.module:function"

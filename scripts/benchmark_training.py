@@ -16,6 +16,7 @@ peers read token ids that are in memory already; tokenizing them is not on the c
 """
 
 import argparse
+import importlib.util
 import itertools
 import json
 import os
@@ -282,7 +283,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     parser.add_argument("--json", type=Path, help="where to write the results")
     parser.add_argument("--peer", choices=PEERS, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.peers and importlib.util.find_spec("accelerate") is None:
+        parser.exit(
+            1,
+            "error: the peers are the Hugging Face Trainer, which needs accelerate; "
+            "pip install accelerate, or measure wholeword alone with --peers and no name\n",
+        )
+    return options
 
 
 def main() -> None:

@@ -34,6 +34,7 @@ spaces between them, or each behind its own mention of the option. What other to
 option is in [migrate.md](migrate.md).
 """
 
+
 @dataclasses.dataclass(frozen=True)
 class Section:
     """The options of one command, or of one group of a command's options."""

@@ -86,7 +86,9 @@ def adapt_command(
     ] = False,
     quick: Annotated[
         bool,
-        typer.Option("--quick", help="About half an hour on two cores: less pretraining, 200 labels."),
+        typer.Option(
+            "--quick", help="About half an hour on two cores: less pretraining, 200 labels."
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON at the end.")] = False,
 ) -> None:

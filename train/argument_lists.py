@@ -1,5 +1,6 @@
 """Lists on a command line: values with spaces between them, or the name repeated; both add up."""
 
+
 def merge_lists(arguments: list[str], flags: set[str]) -> list[str]:
     """Let a list that is given twice add up: all its values stand behind its first mention."""
     merged: list[str] = []

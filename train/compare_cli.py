@@ -75,7 +75,8 @@ def compare_command(
         list[Path], typer.Option(help="Shards whose documents are left out of the test part.")
     ] = [],  # noqa: B006
     trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run Python code that a hub model brings along.")
+        bool,
+        typer.Option("--trust-remote-code", help="Run Python code that a hub model brings along."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:

@@ -33,7 +33,7 @@ COMPARE_PANELS = {
 }
 COMPARE_EXAMPLES = """
 python -m train compare --task reviews.jsonl --models bert-base-chinese runs/domain/best
-python -m train compare --task reviews.jsonl --models before=bert-base-chinese after=runs/domain/best \\
+python -m train compare --task reviews.jsonl --models bert-base-chinese runs/domain/best \\
     --labels 100,1000,all --seeds 5 --output report
 """
 ADAPT_PANELS = {
@@ -57,6 +57,6 @@ TRAINING_EXAMPLES = """
 deepspeed train/pretrain.py --deepspeed ds_configs/zero2.json
 deepspeed train/pretrain.py --deepspeed ds_configs/zero2.json \\
     --data shards --model bert-base-chinese --output-dir runs/domain
-deepspeed --num_gpus 4 train/pretrain.py --deepspeed ds_configs/zero3.json --precision bf16
+deepspeed --quiet --num_gpus 4 train/pretrain.py --deepspeed ds_configs/zero3.json --precision bf16
 python train/pretrain.py --max-steps 20
 """

@@ -101,7 +101,11 @@ def test_what_the_page_calls_the_same_is_ours():
         ("--evaluation_strategy", TRAINING, "here it is --eval-steps"),
         ("--eval_strategy", TRAINING, "here it is --eval-steps"),
         ("--overwrite_output_dir", TRAINING, "here it is --output-dir (a new folder"),
-        ("--line_by_line", TRAINING, "here it is build-shards --document-separator line (the default)"),
+        (
+            "--line_by_line",
+            TRAINING,
+            "here it is build-shards --document-separator line (the default)",
+        ),
         ("--do_train", TRAINING, "leave it out: training is what"),
         ("--max-length", TRAINING, "here it is build-shards --max-length"),
         ("--model", SHARDS, "here it is train/pretrain.py --model"),

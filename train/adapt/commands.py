@@ -26,7 +26,9 @@ def run_command(command: list[str], say: Callable[[str], None]) -> None:
         WholewordError: it failed; its own line stands before.
     """
     say(f"$ {shlex.join(command)}")
-    words = [sys.executable, *command[1:]] if command[0] == "python" else command
+    words = command
+    if command[0] == "python":  # -P: a `train` in the current folder is not ours
+        words = [sys.executable, *(["-P"] if command[1] == "-m" else []), *command[1:]]
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     status = subprocess.call(words, env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)})
     if status < 0 or status == 130:
@@ -64,7 +66,7 @@ def pretrain(
 ) -> list[str]:
     """Pretrain a model called `name` on the shards in `domain`."""
     devices = torch.cuda.device_count() if torch.cuda.is_available() else 1
-    start = ["deepspeed"] if devices > 1 else ["python"]
+    start = ["deepspeed", "--quiet"] if devices > 1 else ["python"]
     micro = max(1, min(schedule.micro_rows, schedule.rows // devices))
     due = str(max(1, schedule.steps // _VALIDATIONS))
     mixed = []

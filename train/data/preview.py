@@ -153,8 +153,7 @@ def _summary(batch: MicroBatch, mask_id: int, shown: int) -> Text:
     if shown < batch.rows:
         rows = f"{shown} of {rows} of the micro-batch; in all of them"
     line = Text(
-        f"{rows}, {batch.tokens} tokens, {100 * len(seen) / max(1, batch.tokens):.1f}% "
-        "chosen: "
+        f"{rows}, {batch.tokens} tokens, {100 * len(seen) / max(1, batch.tokens):.1f}% chosen: "
     )
     for name, style in STYLES.items():
         line.append(f"{_mark(name, name, 'another')} {100 * counts[name] / chosen:.0f}%", style)

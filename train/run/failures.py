@@ -8,6 +8,7 @@ import time
 import traceback
 from pathlib import Path
 
+from preprocess.bundled import as_called
 from train.engine.process_group import rank_of_process
 
 _FIRST_WORD = 15.0  # seconds that other ranks leave rank 0 to report an error that all of them have
@@ -22,7 +23,7 @@ def report_error(line: str) -> int:
     if rank_of_process() != 0:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # training only takes note of it
         time.sleep(_FIRST_WORD)
-    print(line, file=sys.stderr, flush=True)
+    print(as_called(line), file=sys.stderr, flush=True)
     return 1
 
 
