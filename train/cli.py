@@ -10,6 +10,7 @@ import torch
 import typer
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 from transformers import PreTrainedModel
 
 from preprocess.command_line import Command, Group, in_panels
@@ -43,7 +44,7 @@ from train.model.vocabulary_check import position_offset
 from train.report.progress import show_progress, silence_libraries
 from train.run.average import average
 
-SHOWN_LINES = 3
+SHOWN_LINES = 5
 """Lines that predict shows; the file has them all."""
 
 app = typer.Typer(
@@ -258,8 +259,14 @@ def _predictions_table(found: list[prediction.Prediction]) -> Table:
         table.add_column(column, overflow="fold")
     for line in found:
         share = f"{line.correct} of {line.tokens}"
-        table.add_row(escape(line.masked), escape(line.predicted), share)
+        table.add_row(escape(line.masked), _coloured(line), share)
     return table
+
+
+def _coloured(line: prediction.Prediction) -> Text:
+    """The line as the model fills it: green is what it has found, red is wrong."""
+    styles = {None: "", True: "bold green", False: "bold red"}
+    return Text.assemble(*((piece, styles[found]) for piece, found in line.pieces))
 
 
 def _scores_table(title: str, scores: Scores) -> Table:

@@ -46,6 +46,8 @@ class Prediction:
     """How many tokens were masked."""
     correct: int
     """How many of them the model found."""
+    pieces: tuple[tuple[str, bool | None], ...] = ()
+    """`predicted`, cut up, and whether a piece is a token that was found; None: not masked."""
 
 
 @dataclass(frozen=True)
@@ -240,12 +242,17 @@ class _Renderer:
         mask = str(self._source.mask_token)
         masked = {int(i): mask for i in places.nonzero()[0]}
         wrong = {int(i): self._text(int(predicted[i])) for i in (predicted != ids).nonzero()[0]}
+        pieces = (
+            (piece, token not in wrong if token in masked else None)
+            for piece, token in _pieces(text, spans, wrong)
+        )
         return Prediction(
             source=line,
             predicted=_splice(text, spans, wrong),
             masked=_splice(text, spans, masked),
             tokens=len(masked),
             correct=len(masked) - len(wrong),
+            pieces=tuple(pieces),
         )
 
     def locate(self, line: str, ids: np.ndarray) -> tuple[str, list[tuple[int, int]]]:
@@ -266,10 +273,20 @@ class _Renderer:
 
 
 def _splice(text: str, spans: list[tuple[int, int]], replaced: dict[int, str]) -> str:
-    """Replace the spans of some tokens; spans ascend and may overlap (bytes of one character)."""
-    parts, end = [], 0
+    """Replace the spans of some tokens."""
+    return "".join(piece for piece, _ in _pieces(text, spans, replaced))
+
+
+def _pieces(
+    text: str, spans: list[tuple[int, int]], replaced: dict[int, str]
+) -> Iterator[tuple[str, int]]:
+    """The text cut up, some tokens replaced: pieces and their tokens; -1 for what is between them.
+
+    Spans ascend and may overlap (bytes of one character).
+    """
+    end = 0
     for token, (start, stop) in enumerate(spans):
-        parts.append(text[end:start])
-        parts.append(replaced.get(token, text[max(start, end) : stop]))
+        yield text[end:start], -1
+        yield replaced.get(token, text[max(start, end) : stop]), token
         end = max(end, stop)
-    return "".join([*parts, text[end:]])
+    yield text[end:], -1
