@@ -262,7 +262,8 @@ def describe(
         return
     manifest = read_manifest(data)
     if dropped and not as_json:
-        console.print(dropped_table(manifest))
+        left_out = dropped_table(manifest) if manifest.dropped else f"{data}: nothing was left out"
+        console.print(left_out)
     else:
         _report(manifest, data, "", as_json)
 

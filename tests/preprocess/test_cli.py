@@ -192,6 +192,7 @@ def test_describe_and_json(built: Built) -> None:
     invoke("describe", folder, "--data", "other").assert_one_line("name one folder")
     value = json.loads(invoke("describe", folder, "--json").output)
     assert value["parts"]["train"]["tokens"] == manifest.parts["train"].tokens
+    assert invoke("describe", folder, "--dropped").output == f"{folder}: nothing was left out\n"
 
 
 def test_samples_of_what_was_left_out(tmp_path: Path, text: Path) -> None:
@@ -262,6 +263,7 @@ def test_what_a_folder_holds_is_said_and_fields_are_joined(tmp_path: Path) -> No
     done = invoke(*arguments)
     assert done.status == 0, done
     assert f"left out: {folder}/.hidden.txt (hidden); to read one" in done.output
+    assert "words: jieba (" in done.output and "of a sample of the text is Han)" in done.output
     manifest = read_manifest(tmp_path / "out")
     assert manifest.counts["not_text"] == 1
     assert manifest.options["text_fields"] == ["title", "meta.body"]

@@ -160,6 +160,7 @@ _characters = st.sampled_from(
 )
 
 
+@example("a" * 8 + "\n" + "b" * 7, "gb18030", "line", 8, 30, b"\x810")  # half a character, "\n"
 @given(
     st.lists(_characters, min_size=1, max_size=60).map("".join),
     st.sampled_from(["gb18030", "utf-16-le", "utf-16-be", "utf-32-le", "utf-16", "utf-32-be"]),

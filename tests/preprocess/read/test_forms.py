@@ -194,6 +194,7 @@ TEXTS = {
     "euc_jp": ["吾輩は猫である。名前はまだ無い。", "どこで生れたかとんと見当がつかぬ。"] * 300,
     "euc_kr": ["계절이 지나가는 하늘에는", "가을로 가득 차 있습니다."] * 300,
     "latin-1": ["Les élèves étaient déjà là,", "où l'été s'achève; à côté, une forêt."] * 300,
+    "utf-16-le": ["and the Word was made flesh,", "and dwelt among us. (John 1)"] * 300,
     "koi8-r": ["Все счастливые семьи похожи друг на друга,", "каждая несчастливая."] * 300,
 }
 
@@ -204,6 +205,21 @@ def test_encodings_of_one_script(encoding: str, asked: str, tmp_path: Path) -> N
     path = tmp_path / "a.txt"
     text(encoding)(path, TEXTS[encoding])
     assert read(path, encoding if asked == "NAME" else asked).to_pylist() == TEXTS[encoding]
+
+
+def test_latin_1_is_exact(tmp_path: Path) -> None:
+    data = bytes(byte for byte in range(256) if byte not in b"\r\n")
+    (tmp_path / "a.txt").write_bytes(data + b"\n")
+    assert read(tmp_path / "a.txt", "latin-1").to_pylist() == [data.decode("latin-1")]
+
+
+def test_rows_are_counted_from_the_beginning_of_their_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(table(DOCUMENTS[:90]), path, row_group_size=20)
+    tasks = plan_tasks(find_inputs((str(path),), "train"), "line", 2000)
+    assert len(tasks) > 2
+    batches = [batch for task in tasks for batch in read_task(task, ReadOptions())]
+    assert [row for batch in batches for row in batch.positions.tolist()] == list(range(90))
 
 
 def test_an_encoding_with_a_state_is_read_whole(

@@ -13,6 +13,7 @@ import xxhash
 from preprocess.errors import WholewordError
 from preprocess.run import state
 from preprocess.run.build import run_build
+from preprocess.run.events import Pass
 from preprocess.run.plan import identity, plan_build
 from preprocess.verify import verify_dataset
 from preprocess.write.manifest import Manifest, read_manifest
@@ -157,6 +158,65 @@ def test_where_copies_are_left_out_a_file_may_grow(tmp_path: Path) -> None:
     assert manifest.parts["train"].documents == 3
     plan = plan_build(support.options(tmp_path / "out", tmp_path / "log.txt", append=True, **own))
     assert state.is_finished(plan.output, identity(plan))
+
+
+def numbered(output: Path, manifest: Manifest) -> list[dict[str, Any]]:
+    return support.read_shards(output, manifest, "train").to_pylist()
+
+
+@pytest.mark.parametrize("split_size", [100, 250])
+@pytest.mark.parametrize("commands", [["a", "b", "c", "d"], ["a", "bc", "d"], ["ab", "cda"]])
+def test_small_additions_are_cut_as_one_build(
+    split_size: int, commands: list[str], tmp_path: Path
+) -> None:
+    own = {"split_size": split_size, "validation_fraction": 0.0, "segmenter": "none"}
+    names = list(dict.fromkeys("".join(commands)))
+    for name in names:
+        size = 3 if name == "d" else 10
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "in.txt").write_text(f"{name} is text\n" * size)
+    paths = {name: tmp_path / name / "in.txt" for name in names}
+    one = support.build(tmp_path / "one", *paths.values(), **own)
+    output = tmp_path / "out"
+    manifest = support.build(output, *(paths[name] for name in commands[0]), **own)
+    for command in commands[1:]:
+        manifest = add(output, *(paths[name] for name in command), **own)
+    assert numbered(output, manifest) == numbered(tmp_path / "one", one)
+
+
+def test_a_task_of_its_own_counts_held_out_copies_anew(tmp_path: Path) -> None:
+    path = tmp_path / "in.txt"
+    path.write_text("to train on\n" + f"{held_out_line()}\n" * 30)
+    own = {"split_size": path.stat().st_size}
+    support.build(tmp_path / "out", path, **own)
+    (tmp_path / "more.txt").write_bytes(path.read_bytes())
+    manifest = add(tmp_path / "out", tmp_path / "more.txt", **own)
+    assert manifest.counts == {"validation_copies_left_out": 40}
+
+
+def test_an_addition_that_was_given_up_leaves_nothing_behind(
+    texts: list[Path], tmp_path: Path
+) -> None:
+    support.build(tmp_path / "out", texts[0], **DEDUP)
+    shutil.copytree(tmp_path / "out", tmp_path / "alone")
+    running = run_build(
+        plan_build(support.options(tmp_path / "out", texts[2], append=True, **DEDUP))
+    )
+    next(event for event in running if isinstance(event, Pass) and event.name == "building")
+    running.close()
+    assert list((tmp_path / "out" / ".build" / "hashes").glob("part-*"))
+    for output in (tmp_path / "out", tmp_path / "alone"):
+        add(output, texts[1], **DEDUP)
+    assert support.digests(tmp_path / "out") == support.digests(tmp_path / "alone")
+
+
+def test_the_segmenter_is_that_of_the_dataset(texts: list[Path], tmp_path: Path) -> None:
+    support.build(tmp_path / "out", texts[0])
+    (tmp_path / "en.txt").write_text(support.en_text(2000))
+    plan = plan_build(support.options(tmp_path / "out", tmp_path / "en.txt", append=True))
+    assert plan.segmenter.kind == "jieba"
+    assert plan.segmenter_reason == "as the dataset was built"
+    assert identity(plan)["appended"]
 
 
 def test_other_options_and_parts_are_refused(texts: list[Path], tmp_path: Path) -> None:
