@@ -27,7 +27,7 @@ from preprocess.run.events import SliceDone
 from preprocess.run.plan import BuildPlan, identity, plan_build
 from preprocess.run.slices import slices_of
 from preprocess.verify import reindex, verify_dataset
-from preprocess.vocabulary import train_vocabulary
+from preprocess.vocabulary import MIN_FREQUENCY, train_vocabulary
 from preprocess.word_preview import cut_text, show_cut
 from preprocess.write.manifest import Manifest, read_manifest
 
@@ -292,13 +292,45 @@ def train_vocab(
         "tokenizer"
     ),
     vocab_size: Annotated[int, typer.Option(help="Entries, special tokens included.")] = 30_000,
-    min_frequency: Annotated[int, typer.Option(help="Of a piece that joins two others.")] = 2,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--type",
+            help="wordpiece, bpe (byte-level) or unigram.",
+            show_default="that of --preset-for",
+        ),
+    ] = None,
+    preset_for: Annotated[
+        str | None,
+        typer.Option(
+            help="Family whose special tokens it gets: bert (wordpiece), modernbert, roberta "
+            "(bpe), xlm-roberta or deberta-v2 (unigram).",
+            show_default="by the type",
+        ),
+    ] = None,
+    min_frequency: Annotated[
+        int | None,
+        typer.Option(
+            help="Of a piece that joins two others; not of Unigram.",
+            show_default=str(MIN_FREQUENCY),
+        ),
+    ] = None,
     text_field: TextFields = ["text"],  # noqa: B006
     field_separator: FieldSeparator = r"\n",
     encoding: Encoding = "auto",
-    lowercase: Annotated[bool, typer.Option(help="Lower-case all text (uncased).")] = True,
+    lowercase: Annotated[
+        bool | None,
+        typer.Option(
+            "--lowercase/--no-lowercase",
+            help="Lower-case all text (uncased).",
+            show_default="WordPiece alone",
+        ),
+    ] = None,
 ) -> None:
-    """Train a BERT WordPiece tokenizer; every Chinese character of the text gets an entry."""
+    """Train a tokenizer: BERT's WordPiece, byte-level BPE or Unigram.
+
+    Every Chinese character of the text gets an entry; byte-level BPE knows all by their bytes.
+    """
     reading = ReadOptions(text_fields=tuple(text_field), field_separator=_unescape(field_separator))
     with console.status("training the vocabulary"):
         entries = train_vocabulary(
@@ -307,6 +339,8 @@ def train_vocab(
             vocab_size,
             reading=reading,
             encoding=encoding,
+            kind=kind,
+            family=preset_for,
             min_frequency=min_frequency,
             lowercase=lowercase,
         )

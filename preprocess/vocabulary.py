@@ -1,4 +1,4 @@
-"""`train-vocab`: a BERT WordPiece tokenizer from text."""
+"""`train-vocab`: a tokenizer from text, WordPiece, byte-level BPE or Unigram."""
 
 import os
 import tempfile
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tokenizers import AddedToken
+from tokenizers import AddedToken, Tokenizer
 from tokenizers.implementations import BertWordPieceTokenizer
 
 from preprocess.console import warn
@@ -19,12 +19,27 @@ from preprocess.read.encodings import check_encoding
 from preprocess.read.input_files import find_inputs
 from preprocess.read.sources import InputFile, ReadOptions
 from preprocess.read.unicode import is_han
+from preprocess.vocabulary_families import (
+    BERT_TOKENS,
+    DEFAULT_FAMILY,
+    FAMILIES,
+    Family,
+    input_names,
+    wrap,
+)
+from preprocess.vocabulary_models import (
+    BYTES,
+    count_words,
+    train_bpe,
+    train_unigram,
+    unigram_backend,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-MAX_POSITIONS = 512
+SPECIAL_TOKENS = BERT_TOKENS
+MIN_FREQUENCY = 2
 MAX_ENTRIES = 1_000_000
 READING = ReadOptions()
 OTHER_CHARACTERS = 1000
@@ -43,15 +58,18 @@ def train_vocabulary(
     *,
     reading: ReadOptions = READING,
     encoding: str = "auto",
-    min_frequency: int = 2,
-    lowercase: bool = True,
+    kind: str | None = None,
+    family: str | None = None,
+    min_frequency: int | None = None,
+    lowercase: bool | None = None,
     strip_accents: bool | None = None,
     handle_chinese_chars: bool = True,
 ) -> int:
     """Train a vocabulary and write a folder that `AutoTokenizer` opens.
 
-    Every Chinese character of the text gets an entry, whatever its frequency: a character without
-    one would be unknown wherever it occurs.
+    Every Chinese character of the text gets an entry of WordPiece and Unigram, whatever its
+    frequency: a character without one would be unknown wherever it occurs. Byte-level BPE knows
+    all characters by their bytes.
 
     Args:
         inputs: paths, globs and folders.
@@ -59,10 +77,12 @@ def train_vocabulary(
         vocab_size: entries, special tokens included.
         reading: what the documents of files are.
         encoding: of text files.
-        min_frequency: of a piece that joins two others.
-        lowercase: as BERT's uncased models.
-        strip_accents: None follows `lowercase`.
-        handle_chinese_chars: put every Chinese character into a pre-token of its own.
+        kind: wordpiece, bpe or unigram; None for the one that `family` is published with.
+        family: a key of `FAMILIES`, whose special tokens it gets; None follows `kind`.
+        min_frequency: of a piece that joins two others; None for 2. Unigram has no such rule.
+        lowercase: all text first; None for WordPiece alone. Byte-level BPE never does.
+        strip_accents: of WordPiece; None follows `lowercase`.
+        handle_chinese_chars: of WordPiece: put every Chinese character into a pre-token of its own.
 
     Returns:
         The entries written.
@@ -71,31 +91,66 @@ def train_vocabulary(
         WholewordError: the input is unusable, the folder is not empty, or the alphabet alone is
             larger than the vocabulary.
     """
-    _check_request(output, vocab_size, min_frequency)
+    kind, chosen = _choose(kind, family)
+    _check_request(output, vocab_size, kind, min_frequency, lowercase)
     check_encoding(encoding)
     files = find_inputs(inputs, "train", encoding)
+    if not any(text.strip() for text in _texts(files, reading)):
+        raise WholewordError(f"{', '.join(inputs)}: the input holds no text; name files with text")
+    frequency = MIN_FREQUENCY if min_frequency is None else min_frequency
+
+    def texts() -> Iterator[str]:
+        return _texts(files, reading)
+
+    if kind == "wordpiece":
+        lower = lowercase is not False
+        source = _wordpiece(
+            texts, vocab_size, chosen, frequency, lower, strip_accents, handle_chinese_chars
+        )
+    elif kind == "bpe":
+        source = wrap(_bpe(texts, vocab_size, chosen, frequency), chosen)
+    else:
+        source = wrap(_unigram(texts, vocab_size, chosen, bool(lowercase)), chosen)
+    _save(source, output, lists_entries=kind == "wordpiece")
+    return len(source)
+
+
+def _choose(kind: str | None, family: str | None) -> tuple[str, Family]:
+    """The kind of tokenizer, and what surrounds it."""
+    if family is not None and family not in FAMILIES:
+        raise WholewordError(f"--preset-for {family}: not known; write {', '.join(FAMILIES)}")
+    if kind is not None and kind not in DEFAULT_FAMILY:
+        raise WholewordError(f"--type {kind}: not known; write {', '.join(DEFAULT_FAMILY)}")
+    if kind is None:
+        kind = FAMILIES[family].kind if family else "wordpiece"
+    chosen = FAMILIES[family or DEFAULT_FAMILY[kind]]
+    if kind == "wordpiece" and chosen.roles != BERT_TOKENS:
+        raise WholewordError(
+            f"--type wordpiece --preset-for {family}: WordPiece has BERT's special tokens, "
+            f"{family} has others; write --type bpe or --type unigram"
+        )
+    return kind, chosen
+
+
+def _wordpiece(
+    texts: Callable[[], Iterator[str]],
+    vocab_size: int,
+    family: Family,
+    min_frequency: int,
+    lowercase: bool,
+    strip_accents: bool | None,
+    handle_chinese_chars: bool,
+) -> "PreTrainedTokenizerBase":
     tokenizer = BertWordPieceTokenizer(
         lowercase=lowercase,
         strip_accents=strip_accents,
         handle_chinese_chars=handle_chinese_chars,
     )
-    alphabet, left_out = _alphabet(_texts(files, reading), tokenizer, vocab_size)
-    if not alphabet:
-        raise WholewordError(f"{', '.join(inputs)}: the input holds no text; name files with text")
-    if len(alphabet) + len(SPECIAL_TOKENS) >= vocab_size:
-        raise WholewordError(
-            f"--vocab-size {vocab_size}: the text has {len(alphabet):,} characters that all get an "
-            "entry; ask for more"
-        )
-    if left_out > MUCH_LEFT_OUT:
-        warn(
-            f"--vocab-size {vocab_size}: has no room for all characters of this text, and "
-            f"{left_out:.1%} of it will be unknown; ask for more entries"
-        )
-
-    vocabulary = _train_twice(
-        tokenizer, lambda: _texts(files, reading), alphabet, vocab_size, min_frequency
-    )
+    counts: Counter[str] = Counter()
+    for text in texts():
+        counts.update(tokenizer.normalizer.normalize_str(text))
+    alphabet = _alphabet(counts, vocab_size)
+    vocabulary = _train_twice(tokenizer, texts, alphabet, vocab_size, min_frequency)
     from transformers import BertTokenizer  # 3 s: not for `--help`
 
     # AutoTokenizer rebuilds the normalizer from these options, whatever tokenizer.json says.
@@ -104,18 +159,55 @@ def train_vocabulary(
         do_lower_case=lowercase,
         strip_accents=strip_accents,
         tokenize_chinese_chars=handle_chinese_chars,
-        model_max_length=MAX_POSITIONS,
+        model_max_length=family.max_positions,
     )
-    _save(source, output)
-    return len(source)
+    if not family.has_types:
+        source.model_input_names = input_names(family)
+    return source
 
 
-def _check_request(output: Path, vocab_size: int, min_frequency: int) -> None:
-    """Refuse numbers out of range, and a folder that holds something."""
+def _bpe(
+    texts: Callable[[], Iterator[str]], vocab_size: int, family: Family, min_frequency: int
+) -> Tokenizer:
+    least = BYTES + len(family.special_tokens)
+    if vocab_size < least:
+        raise WholewordError(
+            f"--vocab-size {vocab_size}: byte-level BPE has an entry for each of the {BYTES} bytes "
+            f"and each special token; ask for {least} or more"
+        )
+    return train_bpe(texts(), vocab_size, family.special_tokens, min_frequency, family.normalizes)
+
+
+def _unigram(
+    texts: Callable[[], Iterator[str]], vocab_size: int, family: Family, lowercase: bool
+) -> Tokenizer:
+    backend = unigram_backend(lowercase)
+    words = count_words(texts(), backend)
+    counts: Counter[str] = Counter()
+    for word, count in words.items():
+        for character in word:
+            counts[character] += count
+    alphabet = _alphabet(counts, vocab_size)
+    unknown = family.roles[1]
+    return train_unigram(backend, words, alphabet, vocab_size, family.special_tokens, unknown)
+
+
+def _check_request(
+    output: Path, vocab_size: int, kind: str, min_frequency: int | None, lowercase: bool | None
+) -> None:
+    """Refuse numbers out of range, what a kind does not have, and a folder that holds something."""
     if not 0 < vocab_size <= MAX_ENTRIES:
         raise WholewordError(f"--vocab-size {vocab_size}: must be 1 to {MAX_ENTRIES:,}")
-    if not 0 <= min_frequency < 1 << 32:
+    if min_frequency is not None and not 0 <= min_frequency < 1 << 32:
         raise WholewordError(f"--min-frequency {min_frequency}: must be 0 to {(1 << 32) - 1:,}")
+    if kind == "unigram" and min_frequency is not None:
+        raise WholewordError(
+            f"--min-frequency {min_frequency}: Unigram has no such rule; leave it out"
+        )
+    if kind == "bpe" and lowercase:
+        raise WholewordError(
+            "--lowercase: byte-level BPE keeps upper case; leave it out, or lower-case the text"
+        )
     if os.path.lexists(output) and (not output.is_dir() or any(output.iterdir())):
         raise WholewordError(f"{output}: already exists; name another --output")
 
@@ -155,36 +247,47 @@ def _texts(files: list[InputFile], reading: ReadOptions) -> Iterator[str]:
             yield from batch.documents.to_pylist()
 
 
-def _alphabet(
-    texts: Iterator[str], tokenizer: BertWordPieceTokenizer, vocab_size: int
-) -> tuple[list[str], float]:
-    """Every Chinese character, the most frequent of all others, and what share of the text is left.
+def _alphabet(counts: Counter[str], vocab_size: int) -> list[str]:
+    """Every Chinese character, and the most frequent of all others; warns of much that is left out.
 
     Args:
-        texts: all of it.
-        tokenizer: normalizes them.
+        counts: of all characters of the normalized text.
         vocab_size: entries that there will be.
+
+    Raises:
+        WholewordError: there are none, or more than entries.
     """
-    counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update(tokenizer.normalizer.normalize_str(text))
     del counts[" "]
+    if not counts:
+        raise WholewordError("the input holds no text that a vocabulary could be made of")
     han = [c for c in counts if is_han(c)]
     others = sorted((c for c in counts if not is_han(c)), key=lambda c: (-counts[c], c))
     room = max(OTHER_CHARACTERS, (vocab_size - len(SPECIAL_TOKENS) - len(han)) // OTHER_SHARE)
-    left_out = sum(counts[character] for character in others[room:])
-    return sorted([*han, *others[:room]]), left_out / max(counts.total(), 1)
+    left_out = sum(counts[character] for character in others[room:]) / max(counts.total(), 1)
+    alphabet = sorted([*han, *others[:room]])
+    if len(alphabet) + len(SPECIAL_TOKENS) >= vocab_size:
+        raise WholewordError(
+            f"--vocab-size {vocab_size}: the text has {len(alphabet):,} characters that all get an "
+            "entry; ask for more"
+        )
+    if left_out > MUCH_LEFT_OUT:
+        warn(
+            f"--vocab-size {vocab_size}: has no room for all characters of this text, and "
+            f"{left_out:.1%} of it will be unknown; ask for more entries"
+        )
+    return alphabet
 
 
-def _save(source: "PreTrainedTokenizerBase", output: Path) -> None:
+def _save(source: "PreTrainedTokenizerBase", output: Path, lists_entries: bool) -> None:
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=output.parent, prefix=".train-vocab-") as folder:
             whole = Path(folder) / "tokenizer"
             source.save_pretrained(whole)
-            pieces = sorted(source.get_vocab().items(), key=lambda piece: piece[1])
-            text = "".join(f"{piece}\n" for piece, _ in pieces)
-            (whole / "vocab.txt").write_text(text, encoding="utf-8")  # what other BERT tools read
+            if lists_entries:  # what other BERT tools read
+                pieces = sorted(source.get_vocab().items(), key=lambda piece: piece[1])
+                text = "".join(f"{piece}\n" for piece, _ in pieces)
+                (whole / "vocab.txt").write_text(text, encoding="utf-8")
             sync_tree(whole)
             publish(whole, output)  # (an empty folder of that name is replaced)
     except OSError as error:

@@ -206,7 +206,8 @@ def _special_tokens(name: str, source: Any, backend: tokenizers.Tokenizer) -> Sp
         if getattr(source, role) is None:
             raise WholewordError(
                 f"{name}: the tokenizer has no {role.removesuffix('_id').replace('_', ' ')}, which "
-                "masked language modelling needs; use a tokenizer of a masked language model"
+                "masked language modelling needs; use a tokenizer of a masked language model, or "
+                "make one with train-vocab"
             )
     prefix, middle, suffix = _template(backend)
     return SpecialTokens(

@@ -59,9 +59,13 @@ def test_impossible_command_lines_are_one_line(arguments):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["bert-tinny", "bert_base", "Bert-Small", "bert-larg"])
+@pytest.mark.parametrize(
+    "name",
+    ["bert-tinny", "bert_base", "Bert-Small", "bert-larg", "modernbert_tiny", "ModernBERT-bse"],
+)
 def test_what_is_almost_a_preset_is_refused_at_once(name):
-    with pytest.raises(WholewordError, match=r"neither a preset nor a folder .*; write bert-"):
+    expected = r"neither a preset nor a folder .*; write (modern)?bert-"
+    with pytest.raises(WholewordError, match=expected):
         check_name(name)
 
 

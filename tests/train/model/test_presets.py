@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForMaskedLM, ModernBertConfig
+from transformers import AutoModelForMaskedLM, AutoTokenizer, ModernBertConfig, pipeline
 
 from preprocess.encode.tokenizer import load_tokenizer
 from preprocess.errors import WholewordError
@@ -96,6 +96,16 @@ def test_an_impossible_override_is_one_line(vocabulary):
         load_model(TINY, vocabulary, overrides={"rope_parameters": "1"})
     with pytest.raises(WholewordError, match="gives no model that can be made"):
         load_model(TINY, vocabulary, overrides={"num_attention_heads": "3"})
+
+
+def test_a_saved_model_fills_masks(vocabulary, tmp_path):
+    """With BERT's tokenizer too, which makes token types that a ModernBERT has no use for."""
+    model = load_model(TINY, vocabulary)
+    prepare_packed(model)
+    model.save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(vocabulary.folder).save_pretrained(tmp_path)
+    found = pipeline("fill-mask", model=str(tmp_path))("word7 [MASK] word9")
+    assert len(found) == 5 and found[0]["score"] > 0
 
 
 def test_it_is_packed(vocabulary):
