@@ -37,8 +37,7 @@ import pyarrow as pa  # noqa: E402
 
 from preprocess.encode.auto_segmenter import choose_segmenter  # noqa: E402
 from preprocess.encode.compiled.encoder import CompiledEncoder  # noqa: E402
-from preprocess.encode.compiled.jieba import JiebaTables, mark_words, score_window  # noqa: E402
-from preprocess.encode.compiled.jieba_tables import load_jieba  # noqa: E402
+from preprocess.encode.compiled.segmentation import make_document_segmenter  # noqa: E402
 from preprocess.encode.compiled.utf8 import decode  # noqa: E402
 from preprocess.encode.encoders import choose_encoder, make_encoder  # noqa: E402
 from preprocess.encode.protocol import EncodedDocuments, Encoder, EncoderSpec  # noqa: E402
@@ -111,22 +110,6 @@ def decode_all(data: np.ndarray) -> int:
     return total
 
 
-@kernel
-def segment_all(
-    tables: JiebaTables,
-    data: np.ndarray,
-    offsets: np.ndarray,
-    scores: np.ndarray,
-    symbols: np.ndarray,
-    marks: np.ndarray,
-) -> int:
-    """Mark the words of documents, one after the other; the number of characters."""
-    characters = 0
-    for i in range(len(offsets) - 1):
-        characters += mark_words(tables, data, offsets[i], offsets[i + 1], scores, symbols, marks)
-    return characters
-
-
 def encoder_of(tokenizer_json: str, spec: SegmenterSpec, kind: str = "auto") -> Encoder:
     """The encoder that a build would take, or one of a kind."""
     kind, _ = choose_encoder(kind, tokenizer_json, spec)
@@ -143,15 +126,11 @@ def stages(text: Text, tokenizer_json: str, spec: SegmenterSpec) -> Iterator[tup
 
         return best_rate(measured, 0.3, 4, time.thread_time)
 
-    _, offsets_buffer, data_buffer = text.documents.buffers()
+    _, _, data_buffer = text.documents.buffers()
     data = np.frombuffer(data_buffer, np.uint8)
-    offsets = np.frombuffer(offsets_buffer, np.int64, len(text.lines) + 1)
     yield "decode", rate(lambda: decode_all(data))
-    words = load_jieba(spec if spec.kind == "jieba" else SegmenterSpec("jieba"))
-    longest = int(np.diff(offsets).max())
-    scores = np.empty(score_window(words.longest_word))
-    symbols, marks = np.empty(longest + 1, np.uint16), np.empty(longest, np.uint8)
-    yield "segment", rate(lambda: segment_all(words, data, offsets, scores, symbols, marks))
+    segment = make_document_segmenter(spec if spec.kind == "jieba" else SegmenterSpec("jieba"))
+    yield "segment", rate(lambda: segment(text.documents))
     pieces = encoder_of(tokenizer_json, SegmenterSpec("none"))
     name = "wordpiece" if isinstance(pieces, CompiledEncoder) else "tokenize"
     yield name, rate(lambda: pieces.encode(text.documents))

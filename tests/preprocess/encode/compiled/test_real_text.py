@@ -51,7 +51,8 @@ CORPORA = ["samples/zh", "samples/en", "people's daily", "people's daily, words"
 OTHERS = [
     *["gpt2, gpt2", "gpt2, roberta", "gpt2, prefix, trimmed", "gpt2, neox", "gpt2, digits"],
     *["qwen, llama3", "qwen, qwen2", "unigram, nfkc", "unigram, albert", "unigram, deberta"],
-    *["unigram, whole", "unigram, byte fallback"],
+    *["unigram, whole", "unigram, byte fallback", "unigram, albert, converted"],
+    *["characters, gemma", "characters, nfkc"],
 ]
 
 

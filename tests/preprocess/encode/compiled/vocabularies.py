@@ -6,7 +6,7 @@ import json
 
 from tests import corpora
 from tests.preprocess.encode.compiled import byte_level as zoo
-from tests.preprocess.encode.compiled import unigram
+from tests.preprocess.encode.compiled import character_bpe, unigram
 
 
 @functools.cache
@@ -15,6 +15,8 @@ def tokenizer_json(name: str) -> str:
     vocabulary, _, variant = name.partition(", ")
     if vocabulary == "unigram":
         return unigram.variant(variant)
+    if vocabulary == "characters":
+        return character_bpe.variant(variant)
     entries, merges = {"gpt2": _gpt2, "qwen": _qwen}[vocabulary]()
 
     def change(description: zoo.Description) -> None:
