@@ -224,6 +224,8 @@ class _Pool:
         except self._ray.exceptions.RayActorError:  # its node was lost while it started
             self._lose(None)
             return
+        except self._ray.exceptions.RayTaskError as error:
+            raise WorkerFailed(str(error)) from None
         if problem:
             raise WholewordError(f"--engine ray: {problem}")
         self._give(actor)
@@ -319,7 +321,12 @@ def _actor_class() -> type:
                     for name in [n for n in sys.modules if n.split(".")[0] == "preprocess"]:
                         del sys.modules[name]
                     sys.path.insert(0, root)
-                self._run = pickle.loads(make_run)()
+                from preprocess.errors import WholewordError
+
+                try:
+                    self._run = pickle.loads(make_run)()
+                except WholewordError as error:
+                    return f"{node}: {error}"
             except ImportError as error:
                 return (
                     f"{node} lacks what the project needs ({error}); run `pip install wholeword` "
