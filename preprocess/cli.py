@@ -391,7 +391,7 @@ def _build(options: BuildOptions, overwrite: bool, as_json: bool) -> None:
         console.print(
             as_called(
                 f"next: [bold]deepspeed train/pretrain.py --data {plan.output} "
-                f"{_model_for(plan)}--deepspeed ds_configs/zero2.json[/]"
+                f"{_model_argument(plan.options.tokenizer)}--deepspeed ds_configs/zero2.json[/]"
             )
         )
 
@@ -412,9 +412,8 @@ def _report_slice(plan: BuildPlan, done: SliceDone, seconds: float, as_json: boo
     console.print(f"progress of all: [bold]python -m preprocess describe {plan.output}[/]")
 
 
-def _model_for(plan: BuildPlan) -> str:
-    """`--model NAME`, where the tokenizer is a model's, to be continued."""
-    name = plan.options.tokenizer
+def _model_argument(name: str) -> str:
+    """`--model NAME`, where a tokenizer is a model's, which may be continued."""
     is_model = not Path(name).exists() or (Path(name) / "config.json").exists()
     return f"--model {name} " if is_model else ""
 

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from preprocess.command_line import Command, Group, in_panels
 from preprocess.console import console
-from preprocess.encode.tokenizer import load_tokenizer
+from preprocess.encode.tokenizer import hub_answers, load_tokenizer
 from preprocess.errors import WholewordError
 from preprocess.write.manifest import read_manifest
 from train import panels
@@ -239,7 +239,11 @@ def _load_for_text(name: str, trust_remote_code: bool) -> Any:
 
     try:
         model = AutoModelForMaskedLM.from_pretrained(
-            name, dtype=torch.float32, weights_only=True, trust_remote_code=trust_remote_code
+            name,
+            dtype=torch.float32,
+            weights_only=True,
+            trust_remote_code=trust_remote_code,
+            local_files_only=Path(name).is_dir() or not hub_answers(),
         )
     except (OSError, ValueError, RuntimeError) as error:
         cause = str(error).strip().splitlines()[0]

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preprocess.cli import _parse_size
+from preprocess.cli import _model_argument, _parse_size
 from preprocess.encode.encoders import make_encoder
 from preprocess.errors import WholewordError
 from preprocess.write.manifest import Manifest, read_manifest
@@ -270,6 +270,17 @@ def test_what_a_folder_holds_is_said_and_fields_are_joined(tmp_path: Path) -> No
     assert sum(part.documents for part in manifest.parts.values()) == 40
     done = invoke(*arguments, "--strict", "--overwrite")
     done.assert_one_line(f"{folder}/A.JSONL:41: the field 'title' and 'meta.body' holds a number")
+
+
+def test_the_next_command_names_the_model_of_the_tokenizer(tmp_path: Path) -> None:
+    for name, expected in (
+        ("bert-base-chinese", "--model bert-base-chinese "),
+        (str(tmp_path / "model"), f"--model {tmp_path}/model "),
+        (support.TOKENIZER, ""),
+    ):
+        (tmp_path / "model").mkdir(exist_ok=True)
+        (tmp_path / "model" / "config.json").write_text("{}")
+        assert _model_argument(name) == expected
 
 
 def test_train_vocab(tmp_path: Path, text: Path) -> None:

@@ -20,6 +20,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from preprocess.encode.tokenizer import hub_answers
 from preprocess.errors import WholewordError
 from train.model.from_nothing import begins_from_nothing, new_config
 from train.model.new_weights import NewWeights, mark_new_weights
@@ -101,8 +102,12 @@ def _load_checkpoint(
     """
     if is_path(name) and not is_folder(Path(name)):
         raise WholewordError(f"{name}: no such folder; {REMEDY}")
+    # Without a hub to ask, the library tries every file for seconds, and prints each failure.
+    local = Path(name).is_dir() or not hub_answers()
     with readable_errors(name):
-        config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
+        config = AutoConfig.from_pretrained(
+            name, trust_remote_code=trust_remote_code, local_files_only=local
+        )
     apply_overrides(config, overrides, name)
     model_class = _model_class(config, pairs, name)
     with readable_errors(name, overrides):
@@ -113,6 +118,7 @@ def _load_checkpoint(
             weights_only=True,
             output_loading_info=True,
             trust_remote_code=trust_remote_code,
+            local_files_only=local,
         )
     missing = set(report["missing_keys"])
     check_encoder_weights(model, missing, name)

@@ -246,3 +246,12 @@ def test_model_that_cannot_be_loaded_is_one_line(shards, tmp_path, make):
     message = str(caught.value)
     assert message.startswith(str(tmp_path)) and "\n" not in message
     assert re.search(r"give a preset \(bert-tiny, .*model\.safetensors", message)
+
+
+def test_an_absent_hub_is_asked_once(monkeypatch, shards, tmp_path):
+    asked = []
+    monkeypatch.setattr("train.model.load.hub_answers", lambda: asked.append(1) and False)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(WholewordError, match="some/model"):
+        load_model("some/model", vocabulary(shards))
+    assert asked == [1]
