@@ -16,6 +16,7 @@ STAGES = {
 }
 BASE = {
     "preprocess": {
+        "addresses",
         "cache",
         "command_line",
         "console",
@@ -26,7 +27,9 @@ BASE = {
         "help_page",
         "kernels",
         "options",
+        "places",
         "sigbus",
+        "sizes",
         "user_function",
     },
     "train": {"argument_lists", "option_parser", "options", "panels", "recipes"},
@@ -34,7 +37,16 @@ BASE = {
 # Stages that do not see each other although one stands before the other.
 STRANGERS = {("preprocess", "write", "encode")}
 # Names that mean the same wherever they stand.
-SAME_MEANING = {"__init__", "__main__", "cli", "options", "panels", "sentences", "whitespace", "run"}
+SAME_MEANING = {
+    "__init__",
+    "__main__",
+    "cli",
+    "options",
+    "panels",
+    "sentences",
+    "whitespace",
+    "run",
+}
 
 
 def modules() -> dict[str, Path]:

@@ -45,7 +45,7 @@ def preview(data: Path, rows: int, options: LoaderOptions) -> None:
         WholewordError: the shards or their tokenizer cannot be read, or the options do not fit.
     """
     dataset = ShardDataset(data, "train")
-    tokenizer = _load_tokenizer(data / "tokenizer" / "tokenizer.json")
+    tokenizer = _load_tokenizer(dataset.folder / "tokenizer" / "tokenizer.json")
     if not len(dataset):
         raise WholewordError(f"{data}: the train part has no rows; build shards from more text")
     table, batch = _first_batch(dataset, options)
@@ -153,8 +153,7 @@ def _summary(batch: MicroBatch, mask_id: int, shown: int) -> Text:
     if shown < batch.rows:
         rows = f"{shown} of {rows} of the micro-batch; in all of them"
     line = Text(
-        f"{rows}, {batch.tokens} tokens, {100 * len(seen) / max(1, batch.tokens):.1f}% "
-        "chosen: "
+        f"{rows}, {batch.tokens} tokens, {100 * len(seen) / max(1, batch.tokens):.1f}% chosen: "
     )
     for name, style in STYLES.items():
         line.append(f"{_mark(name, name, 'another')} {100 * counts[name] / chosen:.0f}%", style)
