@@ -37,6 +37,7 @@ setup(
         "deepspeed>=0.19,<0.20",
         "datasets>=4.0",
         "pyarrow>=20",
+        "fsspec>=2024.5",
         "jieba==0.42.1",  # its words are the format's: another version is another dataset
         "numba>=0.61",
         "numpy>=2.0",
@@ -58,6 +59,10 @@ setup(
         "dev": [
             "accelerate>=1.0",
             "datasketch>=2.0,<3",
+            "s3fs>=2024.5",
+            "moto[s3]>=5.0",
+            "flask>=3.0",
+            "flask-cors>=5.0",
             "pytest>=8",
             "pytest-xdist>=3.6",
             "hypothesis>=6.100",
@@ -66,6 +71,8 @@ setup(
         ],
         "near-dedup": ["datasketch>=2.0,<3"],
         "ray": ["ray>=2.40,<3"],
+        "s3": ["s3fs>=2024.5"],
+        "gs": ["gcsfs>=2024.5"],
         "wandb": ["wandb>=0.17"],
     },
 )

@@ -12,6 +12,7 @@ import typer
 from rich.markup import escape
 
 from preprocess import kernels, panels
+from preprocess.addresses import check_address, is_address
 from preprocess.build_progress import show_build
 from preprocess.bundled import as_called, bundled
 from preprocess.command_line import Command, Group, in_panels
@@ -20,12 +21,14 @@ from preprocess.describe import dropped_table, summary, summary_table
 from preprocess.describe_unfinished import read_progress, show_progress
 from preprocess.errors import WholewordError
 from preprocess.options import BuildOptions, parse_slice
+from preprocess.places import place
 from preprocess.read.input_report import input_lines, uncuttable
 from preprocess.read.sources import ReadOptions
 from preprocess.run import state
 from preprocess.run.events import SliceDone
 from preprocess.run.plan import BuildPlan, identity, plan_build
 from preprocess.run.slices import slices_of
+from preprocess.sizes import parse_size
 from preprocess.verify import reindex, verify_dataset
 from preprocess.vocabulary import MIN_FREQUENCY, train_vocabulary
 from preprocess.word_preview import cut_text, show_cut
@@ -34,7 +37,6 @@ from preprocess.write.manifest import Manifest, read_manifest
 SAMPLE = "samples/zh"
 LARGE = 8 << 20
 """Bytes of an input file that several workers would share, if it could be cut."""
-_MAX_DIGITS = 18
 SAMPLE_TOKENIZER = "samples/tokenizer"
 PROCESSORS = (
     len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -53,8 +55,8 @@ Inputs = Annotated[
     typer.Option(
         "--input",
         "-i",
-        help="File, glob or folder of .txt, .jsonl, .json, .csv, .tsv (also .gz, .zst, .bz2, .xz), "
-        ".parquet or .arrow; repeatable.",
+        help="File, glob, folder or address (s3://, hf://datasets/) of .txt, .jsonl, .json, .csv, "
+        ".tsv (also .gz, .zst, .bz2, .xz), .parquet or .arrow; repeatable.",
     ),
 ]
 TextFields = Annotated[
@@ -73,10 +75,8 @@ Encoding = Annotated[
         help="Of text files: auto looks at the first megabyte of each; or a name, such as gb18030."
     ),
 ]
-Data = Annotated[
-    Path | None, typer.Option("--data", help="The same folder.", show_default="shards")
-]
-Folder = Annotated[Path | None, typer.Argument(help="Folder that build-shards wrote.")]
+Data = Annotated[str | None, typer.Option("--data", help="The same folder.", show_default="shards")]
+Folder = Annotated[str | None, typer.Argument(help="Folder or address that build-shards wrote.")]
 Tokenizer = Annotated[str, typer.Option(help="Hub id or folder, as for AutoTokenizer.")]
 Segmenter = Annotated[
     str,
@@ -94,7 +94,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables
 def build_shards(
     inputs: Inputs = [SAMPLE],  # noqa: B006 (typer copies it)
     output: Annotated[
-        str, typer.Option("--output", "-o", help="Folder of the dataset.")
+        str,
+        typer.Option("--output", "-o", help="Folder of the dataset, or an address (s3://)."),
     ] = "shards",
     tokenizer: Tokenizer = SAMPLE_TOKENIZER,
     segmenter: Segmenter = "auto",
@@ -234,16 +235,16 @@ def verify(
     ] = False,
 ) -> None:
     """Check the shards against the manifest; exit 1 at the first that is wrong."""
-    data = _one_folder(folder, data)
+    shards = _one_folder(folder, data)
     if reindex_first:
-        reindex(data)
+        reindex(shards)
         console.print("index written")
     files = 0
     with console.status("verifying") as status:
-        for name in verify_dataset(data):
+        for name in verify_dataset(shards):
             files += 1
             status.update(f"verifying {name}")
-    console.print(f"[green]{data}: all {files} files match the manifest[/]")
+    console.print(f"[green]{shards}: all {files} files match the manifest[/]")
 
 
 @app.command(cls=Command, epilog=panels.DESCRIBE_EXAMPLES)
@@ -256,16 +257,16 @@ def describe(
     as_json: Json = False,
 ) -> None:
     """Show what a dataset holds, was left out and looks wrong; how far an unfinished one is."""
-    data = _one_folder(folder, data)
-    if progress := read_progress(data):
-        show_progress(progress, data, as_json)
+    shards = _one_folder(folder, data)
+    if progress := read_progress(shards):
+        show_progress(progress, shards, as_json)
         return
-    manifest = read_manifest(data)
+    manifest = read_manifest(shards)
     if dropped and not as_json:
         left_out = dropped_table(manifest) if manifest.dropped else f"{data}: nothing was left out"
         console.print(left_out)
     else:
-        _report(manifest, data, "", as_json)
+        _report(manifest, shards, "", as_json)
 
 
 @app.command(cls=Command, epilog=panels.PREVIEW_EXAMPLES)
@@ -350,11 +351,14 @@ def train_vocab(
     )
 
 
-def _one_folder(folder: Path | None, data: Path | None) -> Path:
+def _one_folder(folder: str | None, data: str | None) -> Path:
     """The folder that is named, as an argument or with --data."""
-    if folder and data and folder != data:
+    if folder and data and place(folder) != place(data):
         raise WholewordError(f"{folder} and --data {data}: name one folder")
-    return folder or data or Path("shards")
+    named = folder or data or "shards"
+    if is_address(named):
+        check_address(named, "--data")
+    return place(named)
 
 
 def _build(options: BuildOptions, overwrite: bool, as_json: bool) -> None:
@@ -426,20 +430,7 @@ def _parse_size(text: str) -> int | None:
     """Bytes; None for `auto`."""
     if text == "auto":
         return None
-    units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
-    units |= {
-        "KIB": 1 << 10,
-        "MIB": 1 << 20,
-        "GIB": 1 << 30,
-        "K": 1 << 10,
-        "M": 1 << 20,
-        "G": 1 << 30,
-    }
-    number = text.rstrip("BbiIkKmMgG")
-    factor = units.get(text[len(number) :].upper())
-    if factor is None or not number.isdecimal() or len(number) > _MAX_DIGITS:
-        raise WholewordError(f"--split-size {text}: not a size; use auto, or a size such as 64MiB")
-    return int(number) * factor
+    return parse_size("--split-size", text, "use auto, or a size such as 64MiB")
 
 
 def _announce(plan: BuildPlan) -> None:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from preprocess.console import console
 from preprocess.options import WHOLE, Slice
+from preprocess.places import is_remote
 from preprocess.run.dedup import FOLDER
 from preprocess.run.slices import begun_slice
 from preprocess.run.state import STATE, finished_tasks, read_plan
@@ -83,7 +84,9 @@ def _slices(
         own = {number for number in tasks if part.owns(number)}
         names = [f"task-{n:05d}.json" for n in own & done]
         names += [f"{FOLDER}/task-{n:05d}.json" for n in own & hashed]
-        latest = max(((folder / name).stat().st_mtime for name in names), default=None)
+        latest = None  # an object's mark is no time
+        if not is_remote(folder):
+            latest = max(((folder / name).stat().st_mtime for name in names), default=None)
         found.append(
             SliceProgress(
                 slice=str(part),

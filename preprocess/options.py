@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from preprocess.addresses import check_address, is_address
 from preprocess.errors import WholewordError
 from preprocess.format import MAX_LENGTH
 
@@ -125,14 +126,17 @@ class BuildOptions:
         Raises:
             WholewordError: naming the flag and its range.
         """
+        if is_address(self.output):
+            check_address(self.output, "--output", writes=True)
+            if self.engine == "ray":
+                raise WholewordError(
+                    f"--engine ray: writes to disks that its nodes see, not to {self.output}; use "
+                    "--slice on each machine"
+                )
         if "\0" in self.output:
             raise WholewordError("--output: a folder's name cannot hold a NUL character")
         if self.output != self.output.encode(errors="replace").decode():
             raise WholewordError(f"--output {self.output!r}: the name is not UTF-8; use another")
-        if "://" in self.output:
-            raise WholewordError(
-                f"--output {self.output}: addresses cannot be written yet; name a folder on a disk"
-            )
         if not all(self.text_fields) or len({*self.text_fields}) < len(self.text_fields):
             raise WholewordError("--text-field: name each field once, and none by nothing")
         if not 8 <= self.max_length <= MAX_LENGTH:

@@ -8,8 +8,11 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
+from preprocess.addresses import AddressError
 from preprocess.errors import WholewordError
+from preprocess.files import map_file
 from preprocess.format import BATCH_ROWS
+from preprocess.places import is_remote
 from preprocess.run.state import writing
 from preprocess.sigbus import report_truncation
 from preprocess.write.hugging_face import dataset_files
@@ -24,7 +27,8 @@ def verify_dataset(folder: Path) -> Iterator[str]:
         WholewordError: at the first file that is wrong, naming it and what is wrong.
     """
     manifest = read_manifest(folder)
-    report_truncation(folder)
+    if not is_remote(folder):
+        report_truncation(folder)
     for name, part in manifest.parts.items():
         tables = []
         for number, shard in enumerate(part.shards):
@@ -104,16 +108,19 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError as error:
         raise _wrong(path, "it is missing") from error
+    except AddressError:
+        raise
     except OSError as error:
         raise _wrong(path, f"it cannot be read ({error.strerror or error})") from error
 
 
 def _map(path: Path, shard: ShardEntry) -> pa.Buffer:
     try:
-        with pa.memory_map(str(path)) as source:
-            data = source.read_buffer()
+        data = map_file(path)
     except FileNotFoundError as error:
         raise _wrong(path, "it is missing") from error
+    except AddressError:
+        raise
     except OSError as error:
         raise _wrong(path, f"it cannot be read ({error.strerror or error})") from error
     if data.size != shard.bytes:
@@ -141,9 +148,9 @@ def _verify_totals(folder: Path, name: str, part: PartEntry, tables: list[pa.Tab
     path = folder / name / "index.arrow"
     remedy = "run `python -m preprocess verify --reindex`"
     try:
-        digest = xxhash.xxh3_128_hexdigest(path.read_bytes())
-        with pa.OSFile(str(path)) as source:
-            found = pa.ipc.open_file(source).read_all()
+        content = path.read_bytes()
+        digest = xxhash.xxh3_128_hexdigest(content)
+        found = pa.ipc.open_file(content).read_all()
     except (OSError, pa.ArrowInvalid) as error:
         raise WholewordError(f"{path}: cannot be read ({error}); {remedy}") from error
     wanted = pa.concat_tables(tables) if tables else INDEX_SCHEMA.empty_table()

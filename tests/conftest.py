@@ -7,12 +7,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from preprocess.write.manifest import Manifest
+from tests import object_store
 from tests.preprocess import support
 
 # Kernels compile inside the first example, and the machine may be busy: time says nothing here.
@@ -50,3 +52,12 @@ def built(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     """Shards of the corpus, several a part. Copy the folder before changing anything in it."""
     folder = tmp_path_factory.mktemp("built") / "shards"
     return folder, support.build(folder, corpus)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """A real S3 server on this machine; the address of an empty bucket."""
+    pytest.importorskip("s3fs")
+    pytest.importorskip("moto")
+    with object_store.s3_server():
+        yield f"s3://{object_store.BUCKET}"

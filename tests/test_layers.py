@@ -17,6 +17,7 @@ STAGES = {
 BASE = {
     "preprocess": {
         "bundled",
+        "addresses",
         "cache",
         "command_line",
         "console",
@@ -27,7 +28,9 @@ BASE = {
         "help_page",
         "kernels",
         "options",
+        "places",
         "sigbus",
+        "sizes",
         "user_function",
     },
     "train": {"argument_lists", "option_parser", "options", "panels", "recipes"},

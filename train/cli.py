@@ -17,6 +17,7 @@ from preprocess.command_line import Command, Group, in_panels
 from preprocess.console import console
 from preprocess.encode.tokenizer import hub_answers, load_tokenizer
 from preprocess.errors import WholewordError
+from preprocess.places import place
 from preprocess.write.manifest import read_manifest
 from train import panels
 from train.adapt_cli import register as register_adapt
@@ -56,7 +57,7 @@ app = typer.Typer(
 )
 
 Model = Annotated[str, typer.Option(help="A hub id or folder, such as RUN/final.")]
-Data = Annotated[Path, typer.Option(help="Folder that build-shards wrote.")]
+Data = Annotated[str, typer.Option(help="Folder or address that build-shards wrote.")]
 Seed = Annotated[int, typer.Option(min=0, help="Decides what is masked.")]
 Share = Annotated[
     float, typer.Option(min=0.001, max=0.999, help="Expected share of masked tokens.")
@@ -70,7 +71,7 @@ Trust = Annotated[
 @app.command("evaluate", cls=in_panels(panels.EVALUATE_PANELS), epilog=panels.EVALUATE_EXAMPLES)
 def evaluate_command(
     model: Model = "runs/default/final",
-    data: Data = Path("shards"),
+    data: Data = "shards",
     part: Annotated[str, typer.Option(help="train, validation or test.")] = "validation",
     batch_size: Annotated[int, typer.Option(min=1, help="Rows of full length in a batch.")] = 8,
     max_rows: Annotated[
@@ -85,10 +86,10 @@ def evaluate_command(
     """Loss, perplexity and accuracies of any model on any shards that fit it."""
     silence_libraries()
     check_name(model)
-    dataset = ShardDataset(data, part)
+    dataset = ShardDataset(place(data), part)
     if not len(dataset):
         raise WholewordError(f"{data}: the {part} part has no rows; choose another --part")
-    loaded, packed = _load_for_shards(model, data, dataset, trust_remote_code)
+    loaded, packed = _load_for_shards(model, dataset, trust_remote_code)
     options = LoaderOptions(
         micro_batch_size=batch_size,
         max_length=dataset.manifest.max_length,
@@ -98,7 +99,7 @@ def evaluate_command(
         layout="packed" if packed else "padded",
         first_position=position_offset(loaded),
     )
-    frequencies = token_frequencies(ShardDataset(data, "train"))
+    frequencies = token_frequencies(ShardDataset(place(data), "train"))
     ranks = Ranks(rank=0, world_size=1, device=loaded.device)
     rows = min(max_rows or len(dataset), len(dataset))
     batches = evaluation_batches(dataset, options, max_rows)
@@ -162,14 +163,14 @@ def predict_command(
 
 @app.command("preview", cls=in_panels(panels.PREVIEW_PANELS), epilog=panels.PREVIEW_EXAMPLES)
 def preview_command(
-    data: Data = Path("shards"),
+    data: Data = "shards",
     rows: Annotated[int, typer.Option(min=1, help="How many rows, at most.")] = 8,
     masking: Annotated[str, typer.Option(help="wwm, token, span or ngram.")] = "wwm",
     mlm_probability: Share = 0.15,
     seed: Seed = 42,
 ) -> None:
     """Show rows as training sees them: words apart, masks in braces and in colour."""
-    max_length = read_manifest(data).max_length
+    max_length = read_manifest(place(data)).max_length
     options = LoaderOptions(
         micro_batch_size=rows,
         max_length=max_length,
@@ -177,7 +178,7 @@ def preview_command(
         masking=masking,
         mlm_probability=(mlm_probability, mlm_probability),
     )
-    preview(data, rows, options)
+    preview(place(data), rows, options)
 
 
 register_compare(app)
@@ -219,12 +220,12 @@ def _device() -> torch.device:
 
 
 def _load_for_shards(
-    name: str, data: Path, dataset: ShardDataset, trust_remote_code: bool
+    name: str, dataset: ShardDataset, trust_remote_code: bool
 ) -> tuple[PreTrainedModel, bool]:
     """The model, and whether it takes packs."""
     if has_config_alone(name):
         raise WholewordError(f"{name}: has a config.json and no weights; give RUN/final")
-    vocabulary = shards_vocabulary(data, dataset.manifest)
+    vocabulary = shards_vocabulary(dataset.folder, dataset.manifest)
     model: Any = load_model(name, vocabulary, trust_remote_code=trust_remote_code)
     model.to(_device())
     where = model.device

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from preprocess.addresses import check_address, is_address
 from preprocess.errors import WholewordError
 from preprocess.foreign_options import TRAINING, explain
+from preprocess.places import place
+from preprocess.sizes import parse_size
 from train.argument_lists import merge_lists, repeated
 from train.option_parser import OptionParser, flag
 from train.panels import TRAINING_EXAMPLES
@@ -49,7 +52,8 @@ class DataOptions:
     data: list[str] = field(
         default_factory=lambda: ["shards"],
         metadata={
-            "help": "The folder that `python -m preprocess build-shards` wrote; several are mixed."
+            "help": "The folder or address that `python -m preprocess build-shards` wrote; several "
+            "are mixed."
         },
     )
     data_weights: list[float] = field(
@@ -83,13 +87,24 @@ class DataOptions:
         "sizes", "What is checked before training: file sizes, or every byte's checksum."
     )
 
+    data_cache: str = _option(
+        "",
+        "Folder on a local disk for what is fetched of a --data that is an address; empty: the "
+        "user's cache folder. Ranks and runs share it.",
+    )
+    data_cache_size: str = _option("100GB", "Most bytes of record batches in --data-cache.")
+
     def __post_init__(self) -> None:
         self._check_mixture()
+        parse_size("--data-cache-size", self.data_cache_size)
         for probability in self.probabilities:
             check_probability(probability)
             if probability == 0:
                 raise WholewordError("--mlm-probability 0: masks nothing; write 0.15")
         check_replacements(self.replacements)
+        for name in (*self.data, *self.validation_folders.values()):
+            if is_address(name):
+                check_address(name, "--data")
         names = [*RESERVED, *(text.partition("=")[0] for text in self.validation_data)]
         for text in self.validation_data:
             name, _, folder = text.partition("=")
@@ -124,12 +139,14 @@ class DataOptions:
     @property
     def folders(self) -> list[Path]:
         """The folders of shards; the first has the tokenizer and the validation rows."""
-        return [Path(name) for name in self.data]
+        return [place(name) for name in self.data]
 
     @property
     def validation_folders(self) -> dict[str, str]:
         """The folders of --validation-data by their names."""
-        return dict(text.split("=", 1) for text in self.validation_data)
+        return {
+            name: folder for name, _, folder in (t.partition("=") for t in self.validation_data)
+        }
 
     @property
     def probabilities(self) -> tuple[float, float]:

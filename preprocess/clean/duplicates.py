@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from preprocess.files import written
+from preprocess.files import local_copy, written
 from preprocess.read.buffers import text_buffers
 
 RUN = 1 << 21
@@ -146,5 +146,5 @@ def save_array(path: Path, array: np.ndarray) -> None:
 
 def load_array(path: Path) -> np.ndarray:
     """An array that is read where it is touched."""
-    array: np.ndarray = np.load(path, mmap_mode="r")
+    array: np.ndarray = np.load(local_copy(path), mmap_mode="r")
     return array

@@ -11,10 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from preprocess.addresses import AddressError, is_address
 from preprocess.errors import WholewordError
 from preprocess.read import streams
 from preprocess.read.batches import DocumentBatch, batch_of_texts
 from preprocess.read.fields import unknown_column
+from preprocess.read.ranges import RangeReader, opened
 from preprocess.read.sources import InputFile, ReadOptions, Split, check_unchanged
 
 if TYPE_CHECKING:
@@ -180,6 +182,8 @@ def _problems(file: InputFile, where: str = "") -> Iterator[None]:
     """Turn what Arrow says of a damaged file into one line with the place."""
     try:
         yield
+    except AddressError:
+        raise
     except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
         check_unchanged(file)
         raise WholewordError(
@@ -191,6 +195,9 @@ def _problems(file: InputFile, where: str = "") -> Iterator[None]:
 def _open_parquet(file: InputFile) -> "pq.ParquetFile":
     import pyarrow.parquet as pq
 
+    if is_address(file.path):  # the columns of a row group at once, not in pieces
+        source = RangeReader(file.path, file.bytes, block=0)
+        return pq.ParquetFile(source, pre_buffer=True, page_checksum_verification=True)
     return pq.ParquetFile(
         file.path, buffer_size=_BUFFER, pre_buffer=False, page_checksum_verification=True
     )
@@ -229,12 +236,12 @@ def _read_arrow(
 ) -> Iterator[tuple[pa.RecordBatch, int, float]]:
     """The same of an Arrow file or stream; of the columns, only those asked for are loaded."""
     file = split.file
-    with _problems(file), pa.OSFile(file.path) as source:
+    with _problems(file), opened(file.path, file.bytes) as source:
         schema = _open_arrow(source).schema
         paths = [_find_column(file, schema, field) for field in fields]
     chosen = sorted({schema.get_field_index(path[0]) for path in paths})
     first_row = 0
-    with _problems(file), pa.OSFile(file.path) as source:
+    with _problems(file), opened(file.path, file.bytes) as source:
         reader = _open_arrow(source, chosen)
         for number, table in enumerate(_record_batches(file, reader)):
             with _problems(file, f"record batch {number}: "):

@@ -1,13 +1,15 @@
 """Input files to tasks: where files are cut, and which task reads what."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from pathlib import Path
 from typing import BinaryIO
 
+from preprocess.addresses import is_address
+from preprocess.places import map_concurrently
 from preprocess.read.columns import row_groups
 from preprocess.read.encodings import line_feed
+from preprocess.read.ranges import opened_to_look
 from preprocess.read.sources import InputFile, Split, Task, reading
 
 _BY_LINE = ("text", "jsonl")
@@ -35,9 +37,9 @@ def plan_tasks(
     tasks: list[Task] = []
     pending: list[Split] = []
     size = used
-    for file in files:
-        for split in _cut_file(file, separator, split_size):
-            other_part = pending and pending[0].file.part != file.part
+    for splits in _cut_files(files, separator, split_size):
+        for split in splits:
+            other_part = pending and pending[0].file.part != split.file.part
             if other_part or (size and size + split.bytes > split_size):
                 if pending:
                     tasks.append(Task(len(tasks), tuple(pending)))
@@ -48,6 +50,15 @@ def plan_tasks(
     if pending:
         tasks.append(Task(len(tasks), tuple(pending)))
     return tasks
+
+
+def _cut_files(
+    files: list[InputFile], separator: str, split_size: int
+) -> Iterable[Iterable[Split]]:
+    """The splits of each file; of files at addresses, found while others are waited for."""
+    if not any(is_address(file.path) for file in files):
+        return (_cut_file(file, separator, split_size) for file in files)
+    return map_concurrently(lambda file: list(_cut_file(file, separator, split_size)), files)
 
 
 def _cut_file(file: InputFile, separator: str, split_size: int) -> Iterator[Split]:
@@ -63,7 +74,7 @@ def _cut_file(file: InputFile, separator: str, split_size: int) -> Iterator[Spli
         return
     by_line = file.form == "jsonl" or separator == "line"
     cuts = [0]
-    with reading(file), Path(file.path).open("rb") as stream:
+    with reading(file), opened_to_look(file.path, file.bytes) as stream:
         while cuts[-1] + split_size < file.bytes:
             position = _next_boundary(stream, file, feed, cuts[-1] + split_size, by_line)
             cuts.append(min(position, file.bytes))

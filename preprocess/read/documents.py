@@ -5,10 +5,12 @@ documents do, so the documents do not depend on how the input was split.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from preprocess.addresses import is_address
+from preprocess.places import map_concurrently
 from preprocess.read import streams
 from preprocess.read.batches import DocumentBatch, batch_of_bytes, join_batches
 from preprocess.read.chunks import BOM, Chunk, whole_documents
@@ -85,9 +87,7 @@ def read_files(splits: list[Split], options: ReadOptions) -> Iterator[DocumentBa
         WholewordError: as for `read_task`.
     """
     pieces, boms = [], []
-    for split in splits:
-        with reading(split.file):
-            whole = read_whole(split.file)
+    for whole in _read_wholes([split.file for split in splits]):
         data = whole.removeprefix(BOM)
         boms.append(len(whole) - len(data))
         pieces.append(data + _line_end(data))
@@ -95,6 +95,15 @@ def read_files(splits: list[Split], options: ReadOptions) -> Iterator[DocumentBa
     files = [split.file for split in splits]
     chunk = Chunk(b"".join(pieces), 0, sum(split.bytes for split in splits))
     yield _gather(files, starts, np.array(boms) - starts, chunk, options.separator)
+
+
+def _read_wholes(files: list[InputFile]) -> Iterable[bytes]:
+    def read(file: InputFile) -> bytes:
+        with reading(file):
+            return read_whole(file)
+
+    remote = any(is_address(file.path) for file in files)
+    return map_concurrently(read, files) if remote else map(read, files)
 
 
 def _line_end(data: bytes) -> bytes:
@@ -113,7 +122,8 @@ def read_split(split: Split, options: ReadOptions) -> Iterator[DocumentBatch]:
     check_unchanged(split.file)
     with reading(split.file):
         for batch in _READERS.get(split.file.form, _read_text)(split, options):
-            check_unchanged(split.file)
+            if not is_address(split.file.path):  # (to ask takes long: once, at the task's end)
+                check_unchanged(split.file)
             yield batch
 
 

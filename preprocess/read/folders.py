@@ -3,38 +3,25 @@
 import glob
 import json
 import os
-import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from preprocess.addresses import is_address
 from preprocess.errors import WholewordError
+from preprocess.places import Stored
 from preprocess.read.formats import KNOWN, form_of
-
-TOKENIZER_FILES = {"vocab.txt", "merges.txt", "vocab.json", "tokenizer.json", "config.json"} | {
-    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
-}
-"""Names that look like text; they belong to a tokenizer whose configuration is in their folder."""
-DATASET_FILES = {"dataset_dict.json", "dataset_info.json", "dataset_infos.json", "state.json"}
-"""What the datasets library writes beside its data."""
-MARKERS = {"_success", "_metadata", "_common_metadata", "_temporary", "_delta_log", "__macosx"} | {
-    *("__pycache__", "thumbs.db", "desktop.ini")
-}
-"""Names, in lower case, that programs leave behind; Spark's and macOS's above all."""
-OTHER_SPLIT = "not the train split: name one with --validation-input or --test-input"
-OWN_FILE = "the datasets library's own file"
-NO_SUFFIX = "without a suffix: text is called .txt"
-_SPLIT_FILE = re.compile(r"(\w+(?:\.\w+)*)-\d{5}-of-\d{5}(?:-\w+)?\.\w+")
-"""A piece of a split, as the hub and the datasets library name it; the group is the split."""
+from preprocess.read.names import OWN_FILE, by_name, foreign, other_splits, unreadable
+from preprocess.read.objects import list_objects
 
 
 @dataclass
 class Listing:
     """What inputs name."""
 
-    paths: dict[str, None] = field(default_factory=dict)
-    """What is read, in order, once each."""
+    paths: dict[str, Stored | None] = field(default_factory=dict)
+    """What is read, in order, once each; at an address, with what the listing says of it."""
     left_out: dict[str, str] = field(default_factory=dict)
     """Path in a folder, and why it is not read."""
 
@@ -50,15 +37,17 @@ def list_files(patterns: tuple[str, ...]) -> Listing:
     """
     listing = Listing()
     for pattern in patterns:
-        listing.paths.update(dict.fromkeys(_expand(pattern, listing.left_out)))
+        if is_address(pattern):
+            found = list_objects(pattern, listing.left_out)
+        else:
+            found = dict.fromkeys(_expand(pattern, listing.left_out))
+        listing.paths.update(found)
     for path in listing.paths:
         listing.left_out.pop(path, None)
     return listing
 
 
 def _expand(pattern: str, left_out: dict[str, str]) -> list[str]:
-    if "://" in pattern:
-        raise WholewordError(_no_address(pattern))
     if os.path.isdir(pattern):  # noqa: PTH112
         found = sorted(_walk(pattern, left_out))
         if not found:
@@ -76,16 +65,6 @@ def _expand(pattern: str, left_out: dict[str, str]) -> list[str]:
     if not glob.has_magic(pattern):
         raise WholewordError(f"{pattern}: no such file or folder; check --input")
     return _match(pattern, left_out)
-
-
-def _no_address(pattern: str) -> str:
-    if pattern.startswith("hf://datasets/"):
-        name = "/".join(pattern.removeprefix("hf://datasets/").split("/")[:2]).split("@")[0]
-        return (
-            f"{pattern}: addresses are not read yet; fetch it with `hf download --repo-type "
-            f"dataset {name} --local-dir FOLDER` and name the folder"
-        )
-    return f"{pattern}: addresses are not read yet; copy the files to a disk and name them there"
 
 
 def _match(pattern: str, left_out: dict[str, str]) -> list[str]:
@@ -114,10 +93,10 @@ def _walk(folder: str, left_out: dict[str, str]) -> Iterator[str]:
 
     for base, folders, names in os.walk(folder, followlinks=True, onerror=fail):
         go_on = []
-        others = _other_splits(base, names) | _not_saved(base, names)
+        others = other_splits(names, _splits_of_a_dict(base, names)) | _not_saved(base, names)
         for name in sorted(folders):
             path = os.path.join(base, name)  # noqa: PTH118
-            why = _foreign(name) or others.get(name) or _shards(path)
+            why = foreign(name) or others.get(name) or _shards(path)
             if not why and _identity(path) in entered:
                 why = "a link to a folder that is read already"
             if why:
@@ -129,7 +108,7 @@ def _walk(folder: str, left_out: dict[str, str]) -> Iterator[str]:
         beside = dict.fromkeys(names)
         for name in names:
             path = os.path.join(base, name)  # noqa: PTH118
-            if why := _foreign(name) or others.get(name) or _why_not(path, beside):
+            if why := foreign(name) or others.get(name) or _why_not(path, beside):
                 left_out[path] = why
             else:
                 yield path
@@ -140,27 +119,9 @@ def _identity(path: str) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _foreign(name: str) -> str | None:
-    if name.lower() in MARKERS:
-        return "a program's own file"
-    return "hidden" if name.startswith(".") else None
-
-
 def _shards(path: str) -> str | None:
     """Why a dataset of our own is left out: the output may well lie in the input's folder."""
     return "shards of a build" if (Path(path) / ".build").is_dir() else None
-
-
-def _other_splits(base: str, names: list[str]) -> dict[str, str]:
-    """What of a folder belongs to other splits, where there is `train`: they are for tests.
-
-    They are folders of a `DatasetDict`, or files that are named as the hub's are.
-    """
-    splits = {name: name for name in _splits_of_a_dict(base, names)}
-    splits |= {name: match[1] for name in names if (match := _SPLIT_FILE.fullmatch(name))}
-    if "train" not in splits.values():
-        return {}
-    return {name: OTHER_SPLIT for name, split in splits.items() if split != "train"}
 
 
 def _splits_of_a_dict(base: str, names: list[str]) -> list[str]:
@@ -189,18 +150,12 @@ def _not_saved(base: str, names: list[str]) -> dict[str, str]:
 def _why_not(path: str, beside: dict[str, None]) -> str | None:
     """Why a file is not read, None if it is; `beside` are the names in its folder."""
     name = os.path.basename(path)  # noqa: PTH119
-    if name in DATASET_FILES:
-        return OWN_FILE
-    if name in TOKENIZER_FILES and (
-        "tokenizer.json" in beside or "tokenizer_config.json" in beside
-    ):
-        return "a tokenizer's vocabulary"
+    if why := by_name(name, beside):
+        return why
     try:
         status = os.stat(path)  # noqa: PTH116
     except OSError:
         return "a link that leads nowhere"
     if not stat.S_ISREG(status.st_mode):
         return "a pipe or device"
-    if form_of(name) is None:
-        return "of an unknown format" if os.path.splitext(name)[1] else NO_SUFFIX  # noqa: PTH122
-    return None if status.st_size else "empty"
+    return unreadable(name, status.st_size)

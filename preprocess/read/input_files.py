@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from preprocess.errors import WholewordError
 from preprocess.format import Part
+from preprocess.places import Place, Stored, map_concurrently
 from preprocess.read.encodings import SAMPLE_BYTES, UTF8, choose_encoding
 from preprocess.read.folders import list_files
 from preprocess.read.formats import TABLES, Form, compression_of, form_of
@@ -20,18 +21,27 @@ def find_inputs(patterns: tuple[str, ...], part: Part, encoding: str = "auto") -
     Raises:
         WholewordError: something is missing, matches nothing, is empty, or has an unknown format.
     """
-    return describe_files(list(list_files(patterns).paths), part, encoding)
+    return describe_files(list_files(patterns).paths, part, encoding)
 
 
-def describe_files(paths: list[str], part: Part, encoding: str) -> list[InputFile]:
-    """Size, time, form and encoding of each file.
+def describe_files(paths: dict[str, Stored | None], part: Part, encoding: str) -> list[InputFile]:
+    """Size, time, form and encoding of each file, of which a listing may have said the first two.
 
     Raises:
         WholewordError: one cannot be read, or all are empty.
     """
-    files = [_describe(path, part, encoding) for path in paths]
+
+    def describe(item: tuple[str, Stored | None]) -> InputFile:
+        path, stored = item
+        if stored is None:
+            return _describe(path, part, encoding)
+        return _describe_object(path, stored, part, encoding)
+
+    remote = any(stored is not None for stored in paths.values())
+    each = map_concurrently if remote else map
+    files = list(each(describe, paths.items()))
     if files and not any(file.bytes for file in files):
-        names = ", ".join(paths[:3]) + (", ..." if len(paths) > 3 else "")
+        names = ", ".join(list(paths)[:3]) + (", ..." if len(paths) > 3 else "")
         raise WholewordError(f"{names}: the input is empty; name files with text")
     return files
 
@@ -57,6 +67,18 @@ def _describe(path: str, part: Part, asked: str) -> InputFile:
     size, time = status.st_size, status.st_mtime_ns
     file = InputFile(path, size, time, part, form, compression=compression)
     return file if form in TABLES or not size else _look_inside(file, asked, sample)
+
+
+def _describe_object(path: str, stored: Stored, part: Part, asked: str) -> InputFile:
+    form = form_of(path)
+    assert form is not None
+    compression = compression_of(path)
+    file = InputFile(path, stored.bytes, stored.mark, part, form, compression=compression)
+    if form in TABLES or not stored.bytes or (asked == UTF8 and form != "json"):
+        return file
+    with reading(file):
+        sample = b"" if compression else Place(path).read_range(0, min(file.bytes, SAMPLE_BYTES))
+    return _look_inside(file, asked, sample)
 
 
 def _look_inside(file: InputFile, asked: str, sample: bytes) -> InputFile:

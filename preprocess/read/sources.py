@@ -4,13 +4,14 @@ A *split* is a piece of a file, cut at document boundaries; a *task* is a run of
 about `--split-size` bytes. Both depend on the input alone, never on the number of workers.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from preprocess.addresses import AddressError, is_address
 from preprocess.errors import WholewordError
 from preprocess.format import Part
+from preprocess.places import Place, Stored, look_at
 from preprocess.read.formats import Form
 
 
@@ -21,6 +22,7 @@ class InputFile:
     path: str
     bytes: int
     mtime_ns: int
+    """At an address, what `Stored.mark` is."""
     part: Part
     form: Form = "text"
     encoding: str = "utf-8"
@@ -80,8 +82,11 @@ def read_whole(file: InputFile) -> bytes:
     Raises:
         OSError: it cannot be read, or became shorter.
     """
-    with open(file.path, "rb", buffering=0) as stream:  # noqa: PTH123 (there may be 200,000)
-        data = stream.read(file.bytes)
+    if is_address(file.path):
+        data = Place(file.path).read_range(0, file.bytes)
+    else:
+        with open(file.path, "rb", buffering=0) as stream:  # noqa: PTH123 (there may be 200,000)
+            data = stream.read(file.bytes)
     if len(data) < file.bytes:
         raise OSError(f"it became shorter: {file.bytes - len(data)} bytes are missing")
     return data
@@ -94,9 +99,10 @@ def check_unchanged(file: InputFile) -> None:
         WholewordError: it has another size or time, or is gone.
     """
     try:
-        status = os.stat(file.path)  # noqa: PTH116
-        same = (status.st_size, status.st_mtime_ns) == (file.bytes, file.mtime_ns)
-    except OSError:
+        same = look_at(file.path) == Stored(file.bytes, file.mtime_ns)
+    except OSError as error:
+        if isinstance(error, AddressError) and not isinstance(error, FileNotFoundError):
+            raise WholewordError(f"{error}; run the same command again") from error
         same = False
     if not same:
         raise WholewordError(
@@ -124,9 +130,6 @@ def reading(file: InputFile) -> Iterator[None]:
     """Turn what reading a file can raise into one line with its name."""
     try:
         yield
-    except WholewordError:
-        check_unchanged(file)  # which would be the cause
-        raise
     except (OSError, EOFError) as error:
         check_unchanged(file)
         reason = getattr(error, "strerror", None) or error
@@ -134,3 +137,6 @@ def reading(file: InputFile) -> Iterator[None]:
             f"{file.path}: cannot be read ({reason}); run the same command again, or, once "
             "the file is mended, with --overwrite"
         ) from error
+    except WholewordError:
+        check_unchanged(file)  # which would be the cause
+        raise

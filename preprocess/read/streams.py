@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pyarrow as pa
 
 from preprocess.read.encodings import UTF8, to_utf8
+from preprocess.read.ranges import opened
 from preprocess.read.sources import InputFile
 
 READ_BYTES = 4 << 20
@@ -41,8 +42,7 @@ def to_utf8_once(data: bytes, encoding: str) -> bytes:
 def unpacked(file: InputFile, begin: int, end: int, size: int) -> Iterator[tuple[bytes, int]]:
     """The same in the file's own encoding, in pieces of at most `size` bytes."""
     compression = file.compression
-    with pa.OSFile(file.path) as raw:
-        raw.seek(begin)
+    with opened(file.path, file.bytes, begin, end) as raw:
         if not compression:
             yield from _plain(raw, end - begin, size)
             return

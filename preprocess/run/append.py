@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from preprocess.addresses import AddressError
 from preprocess.errors import WholewordError
 from preprocess.files import write_json
 from preprocess.format import Part
@@ -127,6 +128,8 @@ def open_base(output: Path) -> Base:
     try:
         tail = Tail.model_validate(unseal(dict(json.loads(path.read_text(encoding="utf-8")))))
     except (OSError, ValueError, TypeError) as error:
+        if isinstance(error, AddressError) and not isinstance(error, FileNotFoundError):
+            raise
         raise WholewordError(
             f"{path}: cannot be read, so nothing can be added to these shards; build all of the "
             "text again with --overwrite"

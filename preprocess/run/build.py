@@ -6,18 +6,18 @@ same command therefore continues a build that was killed, from the first task wi
 several slices (`slices.py`), the one that finds every report writes the manifest.
 """
 
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
-import pyarrow as pa
 import xxhash
 
 from preprocess.errors import WholewordError
+from preprocess.files import map_file, remove
 from preprocess.options import BuildOptions
+from preprocess.places import is_remote, look_at, map_concurrently
 from preprocess.read.sources import Task
 from preprocess.run import state
 from preprocess.run.append import TAIL, Base
@@ -28,7 +28,7 @@ from preprocess.run.finalize import finalize_dataset, make_tail
 from preprocess.run.plan import BuildPlan, identity, worker_spec
 from preprocess.run.ray_engine import open_cluster
 from preprocess.run.slices import Share, announce, claim_plan
-from preprocess.run.state import TaskReport
+from preprocess.run.state import PartReport, TaskReport
 from preprocess.run.tasks import TaskRun
 from preprocess.write.manifest import Manifest, read_manifest, write_manifest
 from preprocess.write.shards import shard_name
@@ -45,11 +45,16 @@ def run_build(plan: BuildPlan) -> Iterator[Pass | TaskProgress | Manifest | Slic
             be written, no text was found, or other slices have other options or do nothing.
     """
     part = plan.options.slice
-    with state.locked(plan.output, shared=not part.is_whole):
+    with (
+        state.writing(plan.output),
+        state.locked(plan.output, shared=not part.is_whole) as check_lock,
+    ):
         try:
             with state.writing(plan.output), _open_engine(plan.options) as run:
                 _prepare(plan)
-                yield from _run(plan, run)
+                for event in _run(plan, run):
+                    check_lock()
+                    yield event
         except WholewordError:
             # Another slice finished the dataset meanwhile, and removed what this one was reading.
             if part.is_whole or not state.is_finished(plan.output, identity(plan)):
@@ -68,7 +73,7 @@ def _run(plan: BuildPlan, run: RunTasks) -> Iterator[Pass | TaskProgress | Manif
     spec, part = worker_spec(plan), plan.options.slice
     own = [task for task in plan.tasks if part.owns(task.number)]
     size = sum(task.bytes for task in own)
-    reports = {task.number: report for task in own if (report := _load(plan, task))}
+    reports = _load_all(plan, own)
     if not part.is_whole and state.is_finished(plan.output, identity(plan)):
         yield read_manifest(plan.output)  # since this command began
         return
@@ -86,8 +91,7 @@ def _run(plan: BuildPlan, run: RunTasks) -> Iterator[Pass | TaskProgress | Manif
             reports[event.number] = event
         else:
             yield event
-    others = [task for task in plan.tasks if not part.owns(task.number)]
-    reports |= {task.number: r for task in others if (r := _load(plan, task, hashed=False))}
+    reports |= _load_all(plan, [t for t in plan.tasks if not part.owns(t.number)], hashed=False)
     if missing := tuple(task.number for task in plan.tasks if task.number not in reports):
         yield SliceDone(len(plan.tasks), missing)
     else:
@@ -120,6 +124,13 @@ def _remove_other_addition(plan: BuildPlan, base: Base) -> None:
                 path.unlink()
 
 
+def _load_all(plan: BuildPlan, tasks: list[Task], hashed: bool = True) -> dict[int, TaskReport]:
+    """The reports of those tasks that are finished, as `_load` finds them, by number."""
+    load = partial(_load, plan, hashed=hashed)
+    each = map_concurrently if is_remote(plan.output) else map
+    return {report.number: report for report in each(load, tasks) if report}
+
+
 def _load(plan: BuildPlan, task: Task, hashed: bool = True) -> TaskReport | None:
     """The report of a task that an earlier run finished, if its shards are still what it says.
 
@@ -132,10 +143,7 @@ def _load(plan: BuildPlan, task: Task, hashed: bool = True) -> TaskReport | None
     if report is None or set(report.parts) != set(plan.parts):
         return None
     for name, part in report.parts.items():
-        path = plan.output / name / shard_name(task.number, plan.total)
-        if not path.is_file() or path.stat().st_size != part.bytes:
-            return None
-        if hashed and _hash_file(path) != part.xxh3_128:
+        if not _is_whole(plan.output / name / shard_name(task.number, plan.total), part, hashed):
             return None
         index = report.load_index(plan.output, name)
         if index is None or sum(index["rows"].to_pylist()) != part.rows:
@@ -143,16 +151,23 @@ def _load(plan: BuildPlan, task: Task, hashed: bool = True) -> TaskReport | None
     return report
 
 
-def _hash_file(path: Path) -> str:
-    with pa.memory_map(str(path)) as file:
-        return xxhash.xxh3_128_hexdigest(file.read_buffer())
+def _is_whole(path: Path, part: PartReport, hashed: bool) -> bool:
+    """Whether a shard is what its report says; of an object, which is put whole, its size tells."""
+    try:
+        if look_at(str(path)).bytes != part.bytes:
+            return False
+    except FileNotFoundError:
+        return False
+    if not hashed or is_remote(path):
+        return True
+    return xxhash.xxh3_128_hexdigest(map_file(path)) == part.xxh3_128
 
 
 def _finish(plan: BuildPlan, reports: list[TaskReport]) -> Manifest:
     """Write all but the shards; two slices that find every report at once may both do it."""
     if not plan.base and not sum(report.parts["train"].rows for report in reports):
         for part in plan.parts:
-            shutil.rmtree(plan.output / part, ignore_errors=True)
+            remove(plan.output / part)
         state.clear(plan.output, keep=("lock",))
         counts: Counter[str] = sum((Counter(report.counts) for report in reports), Counter())
         found = ", ".join(

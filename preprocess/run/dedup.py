@@ -25,7 +25,7 @@ from preprocess.clean.duplicates import (
 )
 from preprocess.clean.near_duplicates import Signatures, find_near_copies
 from preprocess.errors import WholewordError
-from preprocess.files import write_json
+from preprocess.files import forget_copies, local_copy, write_json
 from preprocess.read.sources import Task
 from preprocess.run.engines import RunTasks
 from preprocess.run.events import Pass, TaskProgress
@@ -128,6 +128,7 @@ def _find_exact(
 def forget_decisions(output: Path) -> None:
     """Remove what was decided, once it is in the shards; the hashes stay."""
     folder = output / STATE / FOLDER
+    forget_copies(folder)
     if folder.is_dir():
         for path in (*folder.glob("part-*"), *folder.glob("*-near.npy"), *folder.glob(".*.tmp")):
             path.unlink(missing_ok=True)
@@ -268,7 +269,7 @@ def _read_proof(folder: Path, number: int) -> dict[str, str]:
 
 def _checksum(path: Path) -> str:
     digest = xxhash.xxh3_128()
-    with path.open("rb") as file:
+    with local_copy(path).open("rb") as file:
         while data := file.read(1 << 20):
             digest.update(data)
     return digest.hexdigest()

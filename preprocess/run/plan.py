@@ -19,6 +19,7 @@ from preprocess.encode.tokenizer_cache import load_tokenizer_once
 from preprocess.errors import WholewordError
 from preprocess.format import Part, id_dtype
 from preprocess.options import BuildOptions
+from preprocess.places import place
 from preprocess.read.columns import check_columns
 from preprocess.read.cutting import default_split_size, plan_tasks
 from preprocess.read.encodings import check_encoding
@@ -61,7 +62,7 @@ class BuildPlan:
     @property
     def output(self) -> Path:
         """The dataset's folder."""
-        return Path(self.options.output)
+        return place(self.options.output)
 
     @property
     def earlier(self) -> int:
@@ -94,7 +95,7 @@ def plan_build(options: BuildOptions) -> BuildPlan:
     if options.near_dedup is not None:
         load_datasketch()
     files, left_out = _find_files(options)
-    base = open_base(Path(options.output)) if options.append else None
+    base = open_base(place(options.output)) if options.append else None
     known: list[str] = []
     if base is None:
         _check_used(options, {file.form for file in files})
@@ -180,7 +181,7 @@ def _find_files(options: BuildOptions) -> tuple[list[InputFile], dict[str, str]]
     }
     for part, patterns in named.items():
         listing = list_files(patterns)
-        files += describe_files(list(listing.paths), part, options.encoding)
+        files += describe_files(listing.paths, part, options.encoding)
         left_out |= listing.left_out
     return files, _unread(left_out, [*itertools.chain(*named.values()), *(f.path for f in files)])
 

@@ -6,7 +6,6 @@ or run twice, and whoever finds every report finishes the dataset, even if anoth
 """
 
 import json
-import os
 import re
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from preprocess.errors import WholewordError
-from preprocess.files import beside, sync, write_json
+from preprocess.files import create, write_bytes, write_json
 from preprocess.options import Slice
 from preprocess.run.differences import differences
 from preprocess.run.events import Pass, TaskProgress
@@ -39,17 +38,10 @@ def claim_plan(output: Path, identity: dict[str, Any], base: dict[str, Any] | No
     plan, claim = folder / "plan.json", folder / f"slices-{len(identity.get('appended', []))}.json"
     if plan.exists() and not is_planned(output, identity) and read_plan(output) != base:
         raise _refusal(output, read_plan(output), identity)
-    temporary = beside(claim)
-    temporary.write_text(json.dumps(identity), encoding="utf-8")
-    sync(temporary)
-    try:
-        os.link(temporary, claim)  # fails where it exists, on file systems of networks too
-    except FileExistsError:
+    if not create(claim, json.dumps(identity).encode()):
         found = json.loads(claim.read_text(encoding="utf-8"))
         if found != json.loads(json.dumps(identity)):
-            raise _refusal(output, found, identity) from None
-    finally:
-        temporary.unlink(missing_ok=True)
+            raise _refusal(output, found, identity)
     write_json(plan, identity, shared=True)
 
 
@@ -70,7 +62,7 @@ def announce(output: Path, part: Slice) -> None:
     for mark in (output / STATE).glob("slice-*-of-*"):
         if begun_slice(mark).count != part.count:  # their number changed since
             mark.unlink(missing_ok=True)
-    (output / STATE / f"slice-{part.index}-of-{part.count}").touch()
+    write_bytes(output / STATE / f"slice-{part.index}-of-{part.count}", b"")
 
 
 def begun_slice(mark: Path) -> Slice:
@@ -103,7 +95,7 @@ class Share:
         since, named = time.monotonic(), ""
         while True:
             # One listing: to ask for each of thousands of files would keep a server busy.
-            there = set(os.listdir(files[0].parent)) if files else set()  # noqa: PTH208
+            there = {path.name for path in files[0].parent.iterdir()} if files else set()
             now = {path: number for path, number in left.items() if path.name not in there}
             done, left = len(left) - len(now), now
             if not left:

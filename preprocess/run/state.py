@@ -8,9 +8,8 @@ import fcntl
 import json
 import os
 import re
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,12 +17,15 @@ import pyarrow as pa
 import xxhash
 from pydantic import BaseModel, ConfigDict
 
+from preprocess.addresses import AddressError
 from preprocess.clean.samples import Sample
 from preprocess.errors import WholewordError
-from preprocess.files import first_step, write_json
+from preprocess.files import first_step, remove, write_json
 from preprocess.format import PARTS
 from preprocess.options import WHOLE, Slice
+from preprocess.places import Place, is_remote
 from preprocess.run.differences import all_inputs, differences
+from preprocess.run.lease import lease
 from preprocess.write.manifest import FILE, read_manifest
 from preprocess.write.shards import seal, unseal, write_index
 
@@ -88,6 +90,10 @@ class TaskReport(BaseModel):
         try:
             text = _report_path(output, number).read_text(encoding="utf-8")
             return TaskReport.model_validate(unseal(dict(json.loads(text))))
+        except FileNotFoundError:
+            return None
+        except AddressError:  # it may well be there
+            raise
         except (OSError, ValueError, TypeError, RecursionError):  # (pydantic's is a ValueError)
             return None
 
@@ -95,6 +101,10 @@ class TaskReport(BaseModel):
         """The task's rows of a part's `index.arrow`, None where they are missing or damaged."""
         try:
             data = _index_path(output, self.number, part).read_bytes()
+        except FileNotFoundError:
+            return None
+        except AddressError:
+            raise
         except OSError:
             return None
         if xxhash.xxh3_128_hexdigest(data) != self.indexes.get(part):
@@ -117,14 +127,21 @@ def finished_tasks(output: Path) -> list[int]:
 
 
 @contextmanager
-def locked(output: Path, *, shared: bool = False) -> Iterator[None]:
+def locked(output: Path, *, shared: bool = False) -> Iterator[Callable[[], None]]:
     """Keep a second build out of the folder; the system releases the lock of a dead process.
 
     Args:
         output: the folder.
         shared: let others in that share it too: slices, which are safe without it (a file system of
             several machines may know no locks) and only keep out builds that are not.
+
+    Yields:
+        What raises `WholewordError` once the folder is another build's, which a lease allows.
     """
+    if is_remote(output):
+        with nullcontext(_nothing) if shared else lease(output, output / STATE / "lock") as check:
+            yield check
+        return
     try:
         (output / STATE).mkdir(parents=True, exist_ok=True)
         lock = (output / STATE / "lock").open("w")
@@ -142,7 +159,11 @@ def locked(output: Path, *, shared: bool = False) -> Iterator[None]:
         except OSError:
             if not shared:
                 raise
-        yield
+        yield _nothing
+
+
+def _nothing() -> None:
+    pass
 
 
 @contextmanager
@@ -163,7 +184,7 @@ def is_finished(output: Path, identity: dict[str, Any]) -> bool:
     Raises:
         WholewordError: the folder holds something else, or a build with other options or inputs.
     """
-    if not os.path.lexists(output):  # (pathlib's raises where a name is too long)
+    if not _is_there(output):
         return False
     if not output.is_dir():
         raise WholewordError(f"{output}: is a file; name a folder with --output")
@@ -193,6 +214,11 @@ def is_finished(output: Path, identity: dict[str, Any]) -> bool:
     return manifest.exists()
 
 
+def _is_there(output: Path) -> bool:
+    # (pathlib's raises where a name is too long)
+    return output.exists() if is_remote(output) else os.path.lexists(output)
+
+
 def _generations(output: Path) -> int:
     return len(read_manifest(output).generations)
 
@@ -217,6 +243,8 @@ def read_plan(output: Path) -> dict[str, Any]:
     path = output / STATE / "plan.json"
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
+    except AddressError:
+        raise
     except (OSError, ValueError, TypeError) as error:
         raise WholewordError(f"{path}: cannot be read ({error}); use --overwrite") from error
 
@@ -232,7 +260,7 @@ def remove_build(output: Path) -> None:
     Raises:
         WholewordError: the folder holds anything that no build writes.
     """
-    if not os.path.isdir(output):  # noqa: PTH112
+    if not _is_there(output) or not output.is_dir():
         return
     foreign = _foreign_files(output)
     if foreign or (any(output.iterdir()) and not (output / STATE).is_dir()):
@@ -241,23 +269,21 @@ def remove_build(output: Path) -> None:
             f"{output}: holds something that is not a build of shards{what}, which --overwrite "
             "does not remove; name another --output"
         )
-    with locked(output):
+    with writing(output), locked(output):
         _remove_files(output)
 
 
 def _remove_files(output: Path) -> None:
     for name in _DATASET_FILES:
-        path = output / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        remove(output / name)
     remove_leftovers(output)
     clear(output, keep=("lock",))  # removing the lock would let two builds in
 
 
 def remove_leftovers(output: Path, part: Slice = WHOLE) -> None:
     """Remove temporary files of commands that were killed: of a slice, those of its own numbers."""
+    if is_remote(output):  # they are on other disks, if anywhere
+        return
     for folder in (output, *(output / name for name in PARTS), *_state_folders(output)):
         for leftover in folder.glob(".*.tmp"):
             number = re.match(r"\.(?:[a-z]+-)?(\d{5,})", leftover.name)
@@ -304,10 +330,10 @@ def write_plan(output: Path, identity: dict[str, Any]) -> None:
 
 def clear(output: Path, keep: tuple[str, ...]) -> None:
     """Remove the state's files and folders except those to keep; another may be doing the same."""
-    for path in (output / STATE).iterdir():
-        if path.name in keep:
-            continue
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+    folder = output / STATE
+    if isinstance(folder, Place):
+        folder.remove_entries(keep)
+        return
+    for path in folder.iterdir():
+        if path.name not in keep:
+            remove(path)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from preprocess.encode.audit import Auditor
 from preprocess.encode.encoders import make_encoder
 from preprocess.encode.protocol import EncodedDocuments, EncoderSpec
 from preprocess.format import HISTOGRAM_BINS
+from preprocess.places import place
 from preprocess.read.batches import DocumentBatch
 from preprocess.read.buffers import text_buffers
 from preprocess.read.sources import Task
@@ -62,7 +62,7 @@ class TaskRun:
 
     def __call__(self, task: Task) -> Iterator[TaskProgress | TaskReport]:
         """Write the task's shards; yields progress, then the report."""
-        with writing(Path(self._spec.output)):
+        with writing(place(self._spec.output)):
             yield from self._run(task)
 
     def _run(self, task: Task) -> Iterator[TaskProgress | TaskReport]:
@@ -71,7 +71,7 @@ class TaskRun:
             spec.validation_fraction if task.part == "train" else 0,
             spec.copies if task.number == spec.first_task else {},
         )
-        repeated = Copies(Path(spec.output), spec.dedup, task)
+        repeated = Copies(place(spec.output), spec.dedup, task)
         self._findings.begin_task()
         encoded_before = 0
         with ExitStack() as stack:
@@ -97,7 +97,7 @@ class TaskRun:
             **self._findings.report(),
         )
         report.save(
-            Path(spec.output), {part: writer.shard.index for part, writer in writers.items()}
+            place(spec.output), {part: writer.shard.index for part, writer in writers.items()}
         )
         yield report
 
@@ -114,7 +114,7 @@ class _PartWriter:
     """One shard, and the counts that need its rows."""
 
     def __init__(self, spec: WorkerSpec, number: int, part: str) -> None:
-        path = Path(spec.output) / part / shard_name(number, spec.tasks)
+        path = place(spec.output) / part / shard_name(number, spec.tasks)
         self.shard = ShardWriter(path, number, shard_schema(np.dtype(spec.id_dtype)))
         self.report = PartReport()
         self._unk_id = spec.unk_id

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from preprocess.addresses import AddressError
 from preprocess.errors import WholewordError
 from preprocess.files import write_json
 from preprocess.format import MAX_LENGTH, PARTS, Part, id_dtype
@@ -219,6 +220,8 @@ def read_manifest(folder: Path) -> Manifest:
             f"{path}: missing, so {folder} holds no finished shards; run "
             "`python -m preprocess build-shards`"
         ) from error
+    except AddressError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
         raise WholewordError(f"{path}: cannot be read ({error}); build the shards again") from error
     if isinstance(value, dict) and value.get("format") != FORMAT:

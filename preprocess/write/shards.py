@@ -7,6 +7,7 @@ hash to, and how long every row is; it is derived data, which `verify --reindex`
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from preprocess.files import beside, publish, written
+from preprocess.files import written
 from preprocess.format import BATCH_ROWS
 
 _SEAL = "xxh3_128"
@@ -130,7 +131,6 @@ class ShardWriter:
 
     def __init__(self, path: Path, number: int, schema: pa.Schema) -> None:
         self._path = path
-        self._temporary = beside(path)  # a slice, or a lost node, may be writing the same shard
         self._number = number
         self._schema = schema
         self._pending: list[Rows] = []
@@ -141,7 +141,11 @@ class ShardWriter:
         self.xxh3_128 = ""
 
     def __enter__(self) -> "ShardWriter":
-        self._file = self._temporary.open("wb")
+        with ExitStack() as stack:
+            # A slice, or a lost node, may be writing the same shard.
+            temporary = stack.enter_context(written(self._path, shared=True))
+            self._file = stack.enter_context(temporary.open("wb"))
+            self._open = stack.pop_all()
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, self._schema):
             pass
@@ -163,16 +167,13 @@ class ShardWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        try:
-            with self._file:
-                if kind is None:
-                    self._flush(whole_batches_only=False)
-                    self._put(pa.py_buffer(self._end_of_stream))
-            if kind is None:
-                publish(self._temporary, self._path)
-                self.xxh3_128 = self._hash.hexdigest()
-        finally:
-            self._temporary.unlink(missing_ok=True)  # still there only after an error
+        if error is not None:
+            self._open.__exit__(kind, error, trace)
+            return
+        with self._open:  # publishes the file
+            self._flush(whole_batches_only=False)
+            self._put(pa.py_buffer(self._end_of_stream))
+        self.xxh3_128 = self._hash.hexdigest()
 
     @property
     def index(self) -> pa.Table:

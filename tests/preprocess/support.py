@@ -120,12 +120,17 @@ class Outcome:
             assert word in self.errors, self
 
 
-def run_cli(*arguments: str | Path, cwd: Path = REPOSITORY, timeout: float = 120) -> Outcome:
+def run_cli(
+    *arguments: str | Path,
+    cwd: Path = REPOSITORY,
+    timeout: float = 120,
+    environment: dict[str, str] | None = None,
+) -> Outcome:
     """Run `python -m preprocess` as a user does."""
     done = subprocess.run(
         [sys.executable, "-m", "preprocess", *map(str, arguments)],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        env={**(environment or os.environ), "PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,
         timeout=timeout,

@@ -83,6 +83,8 @@ class _Source:
                 raise self._beyond(start)
             for number in range(first_window, len(windows)):
                 window = self.assembler.open(epoch, number, windows[number], shuffle=True)
+                if number + 1 < len(windows):
+                    self._dataset.fetch_ahead(windows[number + 1])
                 if first_pack >= len(window.plan):
                     raise self._beyond(start)
                 for pack in range(first_pack, len(window.plan)):
@@ -242,9 +244,11 @@ def evaluation_batches(
 
     def packs() -> Iterator[Pack]:
         order = np.arange(dataset.batches)
-        for number, batches in enumerate(windows_of(dataset.batch_rows, order, options.window)):
+        windows = windows_of(dataset.batch_rows, order, options.window)
+        for number, batches in enumerate(windows):
             if kept is not None and not kept[dataset.rows_of(batches)].any():
                 continue
+            dataset.fetch_ahead(np.concatenate(windows[number : number + 2]))
             window = assembler.open(0, number, batches, shuffle=False)
             for pack in range(len(window.plan)):
                 yield Pack(window, pack, Cursor())

@@ -8,6 +8,7 @@ from typing import Literal
 import xxhash
 
 from preprocess.errors import WholewordError
+from train.data.batch_cache import CacheOptions
 from train.data.shard_dataset import ShardDataset, check_same_tokenizer, check_tokenizer
 
 
@@ -61,7 +62,10 @@ def has_grown(mixture: Mixture, before: str | list[str]) -> bool:
 
 
 def open_mixture(
-    folders: list[Path], weights: list[float], check_shards: Literal["sizes", "full"]
+    folders: list[Path],
+    weights: list[float],
+    check_shards: Literal["sizes", "full"],
+    cache: CacheOptions | None = None,
 ) -> Mixture:
     """Open the training rows of each folder.
 
@@ -69,11 +73,12 @@ def open_mixture(
         folders: of shards.
         weights: of each; none for as many tokens as each holds.
         check_shards: "sizes" or "full", as `ShardDataset` takes it.
+        cache: as `ShardDataset` takes it.
 
     Raises:
         WholewordError: one is missing, has no rows, or was built with another tokenizer.
     """
-    datasets = [ShardDataset(folder, "train", check_shards) for folder in folders]
+    datasets = [ShardDataset(folder, "train", check_shards, cache) for folder in folders]
     for dataset in datasets:
         if not len(dataset):
             raise WholewordError(

@@ -45,7 +45,7 @@ def preview(data: Path, rows: int, options: LoaderOptions) -> None:
         WholewordError: the shards or their tokenizer cannot be read, or the options do not fit.
     """
     dataset = ShardDataset(data, "train")
-    tokenizer = _load_tokenizer(data / "tokenizer" / "tokenizer.json")
+    tokenizer = _load_tokenizer(dataset.folder / "tokenizer" / "tokenizer.json")
     if not len(dataset):
         raise WholewordError(f"{data}: the train part has no rows; build shards from more text")
     table, batch = _first_batch(dataset, options)

@@ -15,10 +15,13 @@ import pyarrow as pa
 import xxhash
 
 from preprocess.errors import WholewordError
+from preprocess.places import Place
 from preprocess.sigbus import report_truncation
 from preprocess.write.manifest import Manifest, read_manifest
 from preprocess.write.shards import open_batch, shard_schema
+from train.data.batch_cache import CacheOptions, StoredBatch, default_cache
 from train.data.part_index import BUILD, PartIndex
+from train.data.remote_shards import RemoteShards
 
 
 @dataclass(frozen=True)
@@ -82,26 +85,35 @@ class ShardDataset:
     """The rows of one part, in index order; row numbers are global within the part."""
 
     def __init__(
-        self, folder: Path, part: str, check_shards: Literal["sizes", "full"] = "sizes"
+        self,
+        folder: Path,
+        part: str,
+        check_shards: Literal["sizes", "full"] = "sizes",
+        cache: CacheOptions | None = None,
     ) -> None:
         """Open a part.
 
         Args:
-            folder: a finished shards folder.
+            folder: a finished shards folder, or the place of one at an address.
             part: "train", "validation" or "test".
             check_shards: "full" reads and hashes every record batch now, not at its first use.
+            cache: where what an address holds is kept; None for the usual place.
 
         Raises:
             WholewordError: a shard or the index is missing, or is not what the manifest says.
         """
-        self.folder = Path(folder)
+        remote = isinstance(folder, Place)
+        self._remote = RemoteShards(folder, cache or default_cache()) if remote else None
+        self.folder = self._remote.folder if self._remote else Path(folder)
         self.part = part
-        self.manifest = read_manifest(self.folder)
+        self.manifest = self._remote.manifest if self._remote else read_manifest(self.folder)
         entry = next((e for name, e in self.manifest.parts.items() if name == part), None)
         if entry is None:
             raise WholewordError(f"{self.folder}: holds no {part} part; {BUILD}")
         self._shards = entry.shards
         self._entry = entry
+        if self._remote:
+            self._remote.copy_index(part)
         self._index = PartIndex(self.folder, part, self.manifest)
         self._vocab_size = self.manifest.tokenizer.vocab_size
         self._schema = shard_schema(self.manifest.id_dtype)
@@ -153,6 +165,11 @@ class ShardDataset:
         first = self._index.first_rows
         ranges = [np.arange(first[b], first[b + 1]) for b in batches]
         return np.concatenate([np.empty(0, np.int64), *ranges])
+
+    def fetch_ahead(self, batches: np.ndarray) -> None:
+        """Begin to fetch record batches that are wanted soon; nothing where they are on a disk."""
+        if self._remote:
+            self._remote.fetch_ahead([self._stored(int(batch)) for batch in batches])
 
     def locate(self, batch: int) -> BatchRows:
         """Where the rows of a record batch lie; reads and hashes it the first time.
@@ -208,6 +225,16 @@ class ShardDataset:
                 f"was truncated or replaced; {BUILD}"
             )
 
+        if self._remote:
+            sizes = self._remote.sizes(self.part)
+            for entry in self._shards:
+                if entry.bytes != (size := sizes.get(entry.file)):
+                    state = "is missing" if size is None else f"has {size} bytes"
+                    raise WholewordError(
+                        f"{self._remote.address / entry.file}: {state}, but the manifest says "
+                        f"{entry.bytes}; {BUILD}"
+                    )
+            return
         with ThreadPoolExecutor(8) as pool:
             for found in pool.map(problem, range(len(self._shards)), chunksize=64):
                 if found:
@@ -229,7 +256,10 @@ class ShardDataset:
     def _open(self, batch: int) -> pa.RecordBatch:
         shard = int(self._index.shard[batch])
         offset, size = int(self._index.offset[batch]), int(self._index.bytes[batch])
-        data = self._map(shard)
+        if self._remote:
+            data, offset = self._remote.read(self._stored(batch)), 0
+        else:
+            data = self._map(shard)
         if self._checked[batch]:
             return open_batch(data, offset, size, self._schema)
         path = self._shard_path(shard)
@@ -247,6 +277,17 @@ class ShardDataset:
             raise WholewordError(f"{path}: record batch at byte {offset} is malformed; {BUILD}")
         self._checked[batch] = True
         return record_batch
+
+    def _stored(self, batch: int) -> StoredBatch:
+        """A record batch of a dataset at an address."""
+        index = self._index
+        assert self._remote
+        return self._remote.batch(
+            self._shards[int(index.shard[batch])].file,
+            int(index.offset[batch]),
+            int(index.bytes[batch]),
+            int(index.xxh3_64[batch]),
+        )
 
     def _is_as_indexed(self, batch: int, record_batch: pa.RecordBatch) -> bool:
         """Whether the kernels, which check nothing, may read the batch.

@@ -10,7 +10,10 @@ from typing import IO, Any
 from transformers import PretrainedConfig, PreTrainedModel
 
 from preprocess.errors import WholewordError
+from preprocess.places import place
+from preprocess.sizes import parse_size
 from preprocess.write.manifest import Manifest
+from train.data.batch_cache import CacheOptions, default_cache
 from train.data.loader import count_steps
 from train.data.mixture import Mixture, open_mixture
 from train.data.shard_dataset import ShardDataset, check_same_tokenizer
@@ -35,7 +38,7 @@ from train.model.packed import attention_dropout, prepare_packed, prepare_padded
 from train.model.presets import check_name
 from train.model.vocabulary import shards_vocabulary
 from train.model.vocabulary_check import position_offset
-from train.options import VALIDATION, Options, parse_overrides
+from train.options import VALIDATION, DataOptions, Options, parse_overrides
 from train.report.log import MetricsLog
 from train.report.meters import TrainingMeter
 from train.report.progress import Console
@@ -69,7 +72,7 @@ def set_up(options: Options, ranks: Ranks) -> Run | None:
             say_finished(folder)
         return None
     found, lines = find_checkpoint(options, settings, ranks)
-    model, padding = make_model(options, plan, manifest, ranks, lines)
+    model, padding = make_model(options, plan, manifest, ranks, lines, dataset.folder)
     loader = loader_options(options, plan, manifest, ranks, model, packed=not padding)
     if found:
         check_reading(found, settings, not padding, options, folder)
@@ -154,17 +157,26 @@ def load_datasets(options: Options) -> tuple[Mixture, dict[str, ShardDataset]]:
     The one whose loss decides which model is the best comes first.
     """
     data = options.data
-    mixture = open_mixture(data.folders, data.data_weights, data.check_shards)
+    mixture = open_mixture(data.folders, data.data_weights, data.check_shards, cache(data))
     return mixture, _validation_datasets(options, mixture.first) if options.run.eval_steps else {}
 
 
+def cache(data: DataOptions) -> CacheOptions:
+    """Where what addresses hold is kept."""
+    folder = Path(data.data_cache).expanduser() if data.data_cache else default_cache().folder
+    return CacheOptions(folder, parse_size("--data-cache-size", data.data_cache_size))
+
+
 def _validation_datasets(options: Options, training: ShardDataset) -> dict[str, ShardDataset]:
+    def open_rows(folder: Path) -> ShardDataset:
+        return ShardDataset(folder, "validation", options.data.check_shards, cache(options.data))
+
     found: dict[str, ShardDataset] = {}
     entry = training.manifest.parts.get("validation")
     if entry and entry.rows:
-        found[VALIDATION] = ShardDataset(training.folder, "validation", options.data.check_shards)
+        found[VALIDATION] = open_rows(options.data.folders[0])
     for name, folder in options.data.validation_folders.items():
-        rows = ShardDataset(Path(folder), "validation", options.data.check_shards)
+        rows = open_rows(place(folder))
         check_same_tokenizer(rows, training)
         if not len(rows):
             raise WholewordError(
@@ -218,6 +230,7 @@ def make_model(
     manifest: Manifest,
     ranks: Ranks,
     lines: list[str] | None = None,
+    shards: Path | None = None,
 ) -> tuple[PreTrainedModel, str | None]:
     """Load or create the model, and prepare it for packs where they can be.
 
@@ -227,6 +240,7 @@ def make_model(
         manifest: the shards'.
         ranks: the run's.
         lines: takes what people should know of the model, at least on rank 0.
+        shards: the folder of the first dataset on this machine.
 
     Returns:
         The model, partitioned in ZeRO-3 and else in fp32 on the CPU, and why it takes padded
@@ -240,7 +254,7 @@ def make_model(
     def load() -> tuple[PreTrainedModel, str | None]:
         model = load_model(
             options.model.model,
-            shards_vocabulary(options.data.folders[0], manifest),
+            shards_vocabulary(shards or options.data.folders[0], manifest),
             overrides=parse_overrides(options.model.config_overrides),
             seed=options.optimization.seed,
             pairs=pairs,

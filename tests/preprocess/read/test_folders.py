@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from preprocess.errors import WholewordError
-from preprocess.read.folders import OTHER_SPLIT, OWN_FILE, list_files
+from preprocess.read.folders import list_files
 from preprocess.read.input_files import find_inputs
 from preprocess.read.input_report import input_lines
+from preprocess.read.names import OTHER_SPLIT, OWN_FILE
 from preprocess.run.plan import plan_build
 from tests.preprocess import support
 
@@ -134,16 +135,3 @@ def test_what_is_named_itself_is_read_or_an_error(tmp_path: Path) -> None:
     ):
         with pytest.raises(WholewordError, match=f"{name}: {problem}"):
             find_inputs((str(tmp_path / name),), "train")
-
-
-@pytest.mark.parametrize(
-    ("address", "remedy"),
-    [
-        ("s3://bucket/text", "copy the files"),
-        ("hf://datasets/org/name@main/a.parquet", "hf download --repo-type dataset org/name "),
-    ],
-)
-def test_addresses_are_refused_until_they_work(address: str, remedy: str) -> None:
-    with pytest.raises(WholewordError, match="addresses are not read yet") as error:
-        list_files((address,))
-    assert remedy in str(error.value)
