@@ -154,16 +154,14 @@ def _wordpiece(
     from transformers import BertTokenizer  # 3 s: not for `--help`
 
     # AutoTokenizer rebuilds the normalizer from these options, whatever tokenizer.json says.
-    source = BertTokenizer(
+    return BertTokenizer(
         vocab=vocabulary,
         do_lower_case=lowercase,
         strip_accents=strip_accents,
         tokenize_chinese_chars=handle_chinese_chars,
         model_max_length=family.max_positions,
+        model_input_names=input_names(family),
     )
-    if not family.has_types:
-        source.model_input_names = input_names(family)
-    return source
 
 
 def _bpe(

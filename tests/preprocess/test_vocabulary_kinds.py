@@ -76,7 +76,8 @@ def test_a_family_has_its_special_tokens(folders: dict[str, Path], name: str) ->
     assert tokenizer.cls_token_id == masked[0] and tokenizer.sep_token_id == masked[-1]
     assert tokenizer.mask_token_id == loaded.special.mask_id == 4
     if name == "modernbert":  # a mask takes in the space before it, as in the published one
-        assert tokenizer.convert_ids_to_tokens(masked)[2:] == ["[MASK]", "Ġof", "[SEP]"]
+        before = masked[masked.index(tokenizer.mask_token_id) - 1]
+        assert tokenizer.convert_ids_to_tokens(before) != "Ġ"
 
 
 @pytest.mark.parametrize("name", FAMILIES)
