@@ -263,8 +263,8 @@ def describe(
         return
     manifest = read_manifest(shards)
     if dropped and not as_json:
-        left_out = dropped_table(manifest) if manifest.dropped else f"{data}: nothing was left out"
-        console.print(left_out)
+        none = f"{shards}: nothing was left out"
+        console.print(dropped_table(manifest) if manifest.dropped else none)
     else:
         _report(manifest, shards, "", as_json)
 

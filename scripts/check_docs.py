@@ -142,7 +142,10 @@ def _write_tables(copy: Path) -> None:
     pages = [{"content": line, "meta": {"title": line[:4]}} for line in lines]
     pa.parquet.write_table(pa.Table.from_pylist(pages), copy / "pages.parquet")
     pa.csv.write_csv(pa.table({"review": lines}), copy / "reviews.csv")
-    datasets.Dataset.from_dict({"text": lines}).save_to_disk(str(copy / "saved"))
+    saved = datasets.Dataset.from_dict({"text": lines})
+    saved.save_to_disk(str(copy / "saved"))
+    splits = dict.fromkeys(("train", "validation", "test", "unsupervised"), saved)
+    datasets.DatasetDict(splits).save_to_disk(str(copy / "imdb"))
     rated = [json.dumps({"text": line[:60], "label": i % 2}) for i, line in enumerate(lines)]
     (copy / "reviews.jsonl").write_text("\n".join(rated), encoding="utf-8")
 

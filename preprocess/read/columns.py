@@ -13,9 +13,11 @@ import pyarrow.compute as pc
 
 from preprocess.addresses import AddressError, is_address
 from preprocess.errors import WholewordError
+from preprocess.places import map_concurrently
 from preprocess.read import streams
 from preprocess.read.batches import DocumentBatch, batch_of_texts
 from preprocess.read.fields import unknown_column
+from preprocess.read.formats import TABLES
 from preprocess.read.ranges import RangeReader, opened
 from preprocess.read.sources import InputFile, ReadOptions, Split, check_unchanged
 
@@ -48,17 +50,20 @@ def check_columns(files: list[InputFile], fields: tuple[str, ...]) -> None:
     Raises:
         WholewordError: a column is missing or holds no text, or a file is damaged.
     """
-    for file in files:
-        if file.form == "parquet":
-            with _problems(file):
-                schema = _open_parquet(file).schema_arrow
-        elif file.form == "arrow":
-            with _problems(file), pa.OSFile(file.path) as source:
-                schema = _open_arrow(source).schema
-        else:
-            continue
+    tables = [file for file in files if file.form in TABLES]
+    remote = any(is_address(file.path) for file in tables)
+    schemas = (map_concurrently if remote else map)(_schema, tables)
+    for file, schema in zip(tables, schemas, strict=True):
         for field in fields:
             _find_column(file, schema, field)
+
+
+def _schema(file: InputFile) -> pa.Schema:
+    with _problems(file):
+        if file.form == "parquet":
+            return _open_parquet(file).schema_arrow
+        with opened(file.path, file.bytes) as source:
+            return _open_arrow(source).schema
 
 
 def read_table(split: Split, options: ReadOptions) -> Iterator[DocumentBatch]:

@@ -77,5 +77,6 @@ class Findings:
 
 def _lone_returns(text: np.ndarray) -> int:
     """Carriage returns (uint8 `[bytes]`) with no line feed behind them."""
-    returns = text == 0x0D
-    return int(np.count_nonzero(returns)) - int(np.count_nonzero(returns[:-1] & (text[1:] == 0x0A)))
+    returns = np.flatnonzero(text == 0x0D)
+    following = text[np.minimum(returns + 1, len(text) - 1)]
+    return int(np.count_nonzero(following != 0x0A))
