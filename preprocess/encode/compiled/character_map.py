@@ -5,6 +5,7 @@ marks compose or are re-ordered, where graphemes of several characters are norma
 (`Precompiled`), and where a character vanishes, which makes the library's offsets go astray.
 """
 
+import functools
 import unicodedata
 from collections.abc import Callable
 from typing import NamedTuple
@@ -91,6 +92,7 @@ def _map_one_by_one(function: Callable[[str], str]) -> Texts:
     return Texts(characters, offsets)
 
 
+@functools.cache
 def _composing() -> np.ndarray:
     """What may compose with, or be re-ordered by, the character before it; bool `[0x110000]`."""
     decomposed = _map_one_by_one(tokenizers.normalizers.NFKD().normalize_str)
@@ -100,6 +102,7 @@ def _composing() -> np.ndarray:
     return np.asarray(second[decomposed.first()])
 
 
+@functools.cache
 def _joining() -> np.ndarray:
     """What may be part of a grapheme of several characters; bool `[0x110000]`."""
     joins = np.array(

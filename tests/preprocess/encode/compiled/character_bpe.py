@@ -59,10 +59,6 @@ def sequence(*parts: Description | str) -> Description:
 MARKS = replace(" ", "▁")
 VARIANTS: dict[str, Callable[[Description], Any]] = {
     "gemma": lambda d: None,
-    "no pre-tokenizer": lambda d: d.update(pre_tokenizer=None),
-    "no added tokens": lambda d: d.update(
-        added_tokens=[t for t in d["added_tokens"] if t["special"]]
-    ),
     "nfkc": lambda d: d.update(normalizer=sequence("NFKC", "Lowercase", MARKS)),
     "no normalizer": lambda d: d.update(normalizer=None, pre_tokenizer=None),
 }

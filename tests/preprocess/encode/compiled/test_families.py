@@ -82,7 +82,8 @@ def _llama_2(description: Description) -> None:
 def test_compiled(zoo: Any, family: Any) -> None:
     tokenizer_json = zoo.changed(family)
     assert choose_encoder("auto", tokenizer_json, SEGMENTERS[1]) == ("compiled", None)
-    check(tokenizer_json, SEGMENTERS[0], TEXTS)
+    if zoo is byte_level:  # the others' parts are among their variants
+        check(tokenizer_json, SEGMENTERS[0], TEXTS)
 
 
 @pytest.mark.parametrize(
