@@ -29,7 +29,7 @@ class PartIndex:
             WholewordError: it is missing, or is not what the manifest says.
         """
         self._path = folder / part / "index.arrow"
-        self._entry: PartEntry = dict(manifest.parts)[part]  # type: ignore[index]
+        self._entry: PartEntry = manifest.parts[part]  # type: ignore[index]
         self._longest = manifest.max_row_tokens
         self._remedy = f"run `python -m preprocess verify --reindex --data {folder}`"
         self._index = self._open()
@@ -85,21 +85,19 @@ class PartIndex:
 
     def _open(self) -> ShardIndex:
         try:
-            if self._is_sealed:
-                index = read_index(self._path)
-                same = index.batches_xxh3_128 == self._entry.batches_xxh3_128
-            else:
+            if not self._is_sealed:
                 with pa.memory_map(str(self._path)) as source:
                     digest = xxhash.xxh3_128_hexdigest(source.read_buffer())
-                same = digest == self._entry.index_xxh3_128
-                index = read_index(self._path) if same else None
+                if digest != self._entry.index_xxh3_128:
+                    raise self._differs()
+            index = read_index(self._path)
         except (OSError, pa.ArrowInvalid) as error:
             number = getattr(error, "errno", None)  # Arrow's own words repeat the path
             cause = os.strerror(number) if number else error
             raise WholewordError(
                 f"{self._path}: cannot be read ({cause}); {self._remedy}"
             ) from error
-        if not same:
+        if self._is_sealed and index.batches_xxh3_128 != self._entry.batches_xxh3_128:
             raise self._differs()
         return index
 
