@@ -48,7 +48,7 @@ class _OneLine:
         ctx.meta[_WORDS] = list(args)
         options = [option for option in self.get_params(ctx) if getattr(option, "multiple", False)]  # type: ignore[attr-defined]
         lists = {name for option in options for name in option.opts}
-        return super().parse_args(ctx, repeat_options(args, lists))  # type: ignore[misc, no-any-return]
+        return super().parse_args(ctx, repeat_options(args, lists))  # type: ignore[misc]
 
     def main(self, args: Any = None, standalone_mode: bool = True, **extra: Any) -> Any:
         """Run and exit; what the parser refuses is one line, and status 2."""
