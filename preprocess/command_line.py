@@ -48,15 +48,15 @@ class _OneLine:
         ctx.meta[_WORDS] = list(args)
         options = [option for option in self.get_params(ctx) if getattr(option, "multiple", False)]  # type: ignore[attr-defined]
         lists = {name for option in options for name in option.opts}
-        return super().parse_args(ctx, repeat_options(args, lists))  # type: ignore[misc, no-any-return]
+        return super().parse_args(ctx, repeat_options(args, lists))  # type: ignore[misc]
 
-    def main(self, args: Any = None, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(self, *args: Any, **extra: Any) -> Any:
         """Run and exit; what the parser refuses is one line, and status 2."""
         run: Any = super().main  # type: ignore[misc]
-        if not standalone_mode:
-            return run(args=args, standalone_mode=False, **extra)
+        if not extra.pop("standalone_mode", True):
+            return run(*args, standalone_mode=False, **extra)
         try:
-            status = run(args=args, standalone_mode=False, **extra)
+            status = run(*args, standalone_mode=False, **extra)
         except _USAGE_ERROR as error:
             _refuse(error)
         sys.exit(status if isinstance(status, int) else 0)

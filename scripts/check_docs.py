@@ -137,6 +137,7 @@ def _write_tables(copy: Path) -> None:
     import pyarrow.csv
     import pyarrow.parquet
 
+    datasets.disable_progress_bars()
     text = (copy / "corpus.txt").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if line.strip()]
     pages = [{"content": line, "meta": {"title": line[:4]}} for line in lines]
@@ -152,7 +153,9 @@ def _write_tables(copy: Path) -> None:
 
 def _write_models(copy: Path) -> None:
     from transformers import BertConfig, BertForMaskedLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     config = BertConfig(
         vocab_size=8000,
         hidden_size=32,

@@ -104,8 +104,9 @@ def _truth(text: str) -> bool:
 
 
 def _default(option: dataclasses.Field[Any]) -> Any:
-    made = option.default_factory
-    return option.default if isinstance(made, type(dataclasses.MISSING)) else made()
+    if option.default_factory is not dataclasses.MISSING:
+        return option.default_factory()
+    return option.default
 
 
 def _spell_type(hint: Any) -> str:

@@ -5,6 +5,7 @@ import os
 import sys
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from wholeword import ROOT, use
 
@@ -85,9 +86,9 @@ def _run_in_package(name: str, words: list[str]) -> None:
     import typer
 
     package = importlib.import_module(f"{COMMANDS[name][1]}.cli")
-    commands = typer.main.get_command(package.app).commands  # type: ignore[attr-defined]
+    group: Any = typer.main.get_command(package.app)
     own = "preview" if name.startswith("preview-") else name
-    commands[own].main(args=words, prog_name=f"wholeword {name}")
+    group.commands[own].main(args=words, prog_name=f"wholeword {name}")
 
 
 def _train(words: list[str]) -> None:

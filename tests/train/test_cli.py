@@ -1,14 +1,20 @@
 """Any command line of `python -m train` ends in success or in one line."""
 
+import shlex
+
 import pytest
+import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BertConfig, BertForMaskedLM
 
+import preprocess.cli
+from preprocess.command_line import ELSEWHERE
 from tests.preprocess.support import invoke
 from tests.train import runs
 from train.cli import app
 
+GROUP = typer.main.get_command(app)
 _word = st.one_of(
     st.text(max_size=8),
     st.integers(-(10**20), 10**20).map(str),
@@ -69,3 +75,32 @@ def test_any_command_line_ends_in_success_or_one_line(folder, words):
     assert "Traceback" not in done.errors
     if done.status == 1:
         done.assert_one_line()
+
+
+@pytest.mark.parametrize("name", list(GROUP.commands))
+def test_a_help_page_fits_and_its_examples_are_command_lines(monkeypatch, name):
+    monkeypatch.setenv("COLUMNS", "80")
+    command = GROUP.commands[name]
+    page, examples = invoke(name, "--help", app=app).output.split("Examples:")
+    assert max(map(len, page.splitlines())) <= 80 and "…" not in page
+    flags = {flag for option in command.params for flag in option.opts}
+    assert {flag for flags in command.panels.values() for flag in flags} <= flags
+    lines = examples.replace("\\\n", " ").strip().splitlines()
+    for words in map(shlex.split, lines):
+        assert words[:4] == ["python", "-m", "train", name]
+        command.make_context(name, words[4:])
+
+
+def test_what_the_other_package_does_is_named():
+    done = invoke("pretrain", app=app)
+    assert done.status == 2 and "it is `deepspeed train/pretrain.py" in done.errors
+    done = invoke("compare", "--model_name_or_path", "x", app=app)
+    assert done.status == 2 and "--model_name_or_path: here it is train/pretrain.py --model" in (
+        done.errors
+    )
+    own = preprocess.cli.app
+    for name, command in ELSEWHERE.items():
+        words = command.split()
+        if words[:2] == ["python", "-m"]:
+            group = GROUP if words[2] == "train" else typer.main.get_command(own)
+            assert name == words[3] and name in group.commands
