@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import reduce
+from functools import partial, reduce
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from preprocess.addresses import AddressError, is_address
 from preprocess.errors import WholewordError
+from preprocess.places import map_concurrently
 from preprocess.read import streams
 from preprocess.read.batches import DocumentBatch, batch_of_texts
 from preprocess.read.fields import unknown_column
@@ -48,17 +49,23 @@ def check_columns(files: list[InputFile], fields: tuple[str, ...]) -> None:
     Raises:
         WholewordError: a column is missing or holds no text, or a file is damaged.
     """
-    for file in files:
-        if file.form == "parquet":
-            with _problems(file):
-                schema = _open_parquet(file).schema_arrow
-        elif file.form == "arrow":
-            with _problems(file), pa.OSFile(file.path) as source:
-                schema = _open_arrow(source).schema
-        else:
-            continue
-        for field in fields:
-            _find_column(file, schema, field)
+    remote = any(is_address(file.path) for file in files)
+    each = map_concurrently if remote else map
+    for _ in each(partial(_check_columns_of, fields=fields), files):
+        pass
+
+
+def _check_columns_of(file: InputFile, fields: tuple[str, ...]) -> None:
+    if file.form == "parquet":
+        with _problems(file):
+            schema = _open_parquet(file).schema_arrow
+    elif file.form == "arrow":
+        with _problems(file), opened(file.path, file.bytes) as source:
+            schema = _open_arrow(source).schema
+    else:
+        return
+    for field in fields:
+        _find_column(file, schema, field)
 
 
 def read_table(split: Split, options: ReadOptions) -> Iterator[DocumentBatch]:

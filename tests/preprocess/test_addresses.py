@@ -5,7 +5,7 @@ from pathlib import Path
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
-from fsspec.registry import known_implementations
+from fsspec.registry import _registry, known_implementations
 
 from preprocess import addresses
 from preprocess.addresses import (
@@ -156,7 +156,7 @@ def test_what_can_only_be_read_is_not_written():
 def test_a_missing_library_names_what_to_install(monkeypatch, protocol, remedy):
     missing = {"class": "no_such_library.Files", "err": "Install odd to read it"}
     monkeypatch.setitem(known_implementations, protocol, missing)
-    monkeypatch.setattr(fsspec.registry, "_registry", {})
+    monkeypatch.delitem(_registry, protocol, raising=False)
     with pytest.raises(WholewordError, match=remedy):
         check_address(f"{protocol}://bucket/x", "--input")
 
