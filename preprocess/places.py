@@ -117,7 +117,7 @@ class Place:
         """The bytes `[begin, end)`; fewer where it is shorter."""
         if begin >= end:
             return b""
-        return bytes(ask(self._address, lambda fs, path: fs.cat_file(path, begin, end)))
+        return bytes(ask(self._address, lambda fs, path: fs.cat_file(path, start=begin, end=end)))
 
     def put(self, source: Path) -> None:
         """Make it the content of a file of this machine, whole."""
@@ -202,7 +202,7 @@ def is_remote(path: Path) -> bool:
 def stored_of(info: dict[str, Any]) -> Stored:
     """Size and mark by what a file system says of a file."""
     mark = next((str(info[key]) for key in _MARKS if info.get(key)), "")
-    return Stored(int(info["size"] or 0), xxhash.xxh3_64_intdigest(mark) >> 1)
+    return Stored(int(info["size"] or 0), xxhash.xxh3_64_intdigest(mark.encode()) >> 1)
 
 
 def look_at(name: str) -> Stored:
