@@ -21,9 +21,9 @@ EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
 """The extra that installs what a protocol needs."""
 STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory")
 """Protocols of object stores, where an object is whole or absent; others can only be read."""
-PAUSES = (0.5, 1, 2, 4, 8, 16, 32)
+PAUSES: tuple[float, ...] = (0.5, 1, 2, 4, 8, 16, 32)
 """Seconds before something is tried again."""
-FIRST_PAUSES = (0.5, 1)
+FIRST_PAUSES: tuple[float, ...] = (0.5, 1)
 """The same where nothing has ever answered: the address, or the network, is likely not right."""
 SECONDS_TO_CONNECT, SECONDS_TO_READ = 10, 60
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*(?:::[A-Za-z][A-Za-z0-9+.-]*)*)://")
@@ -45,6 +45,7 @@ _PASSING_STATUS = (408, 429, 500, 502, 503, 504)
 _PASSING_NUMBERS = (errno.EBUSY, errno.EIO, errno.ETIMEDOUT, errno.ECONNRESET, errno.EAGAIN)
 _LASTING = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError)
 _NO_CREDENTIALS = re.compile("Credential|ProfileNotFound|TokenRetrieval|LocalTokenNotFound")
+_NO_NAME = re.compile("Name or service not known|name resolution|getaddrinfo|nodename nor")
 _ANSWERED: set[str] = set()
 """Protocols that have answered in this process."""
 
@@ -186,6 +187,8 @@ def ask(address: str, question: Callable[[Any, str], Result]) -> Result:
             if not _is_of_the_other_side(error):
                 raise
             pauses = PAUSES if protocol in _ANSWERED else FIRST_PAUSES
+            if protocol not in _ANSWERED and _NO_NAME.search(str(error)):
+                pauses = ()  # there is no network, or no such host
             if isinstance(error, _LASTING):
                 _ANSWERED.add(protocol)
             if not _passes(error) or tries == len(pauses):
@@ -254,7 +257,7 @@ def _in_words(error: Exception, address: str, tries: int) -> AddressError:
         return DeniedError(errno.EACCES, f"access is denied; {_credentials(address)}", address)
     reason = _clean(str(error)) or type(error).__name__
     if _passes(error):
-        reason = f"no answer after {tries + 1} tries: {reason}"
+        reason = f"no answer in {tries + 1} {'tries' if tries else 'try'}: {reason}"
     return AddressError(number, reason, address)
 
 

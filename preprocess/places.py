@@ -20,9 +20,11 @@ from preprocess.addresses import ask, is_address, parallel
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_MARKS = ("ETag", "etag", "md5Hash", "blob_id", "sha256", "generation", "version_id")
-"""What changes when an object does; else its times do."""
-_TIMES = ("LastModified", "last_modified", "updated", "mtime", "created", "last_commit")
+_MARKS = (
+    *("ETag", "etag", "md5Hash", "blob_id", "sha256", "generation"),
+    *("LastModified", "last_modified", "updated", "mtime", "created"),
+)
+"""What changes when an object does; the first that the file system has is looked at."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class Place:
         """The bytes `[begin, end)`; fewer where it is shorter."""
         if begin >= end:
             return b""
-        return bytes(ask(self._address, lambda fs, path: fs.cat_file(path, begin, end)))
+        return bytes(ask(self._address, lambda fs, path: fs.cat_file(path, start=begin, end=end)))
 
     def put(self, source: Path) -> None:
         """Make it the content of a file of this machine, whole."""
@@ -199,9 +201,8 @@ def is_remote(path: Path) -> bool:
 
 def stored_of(info: dict[str, Any]) -> Stored:
     """Size and mark by what a file system says of a file."""
-    marks = [str(info[key]) for key in _MARKS if info.get(key)]
-    marks = marks or [str(info[key]) for key in _TIMES if info.get(key)]
-    return Stored(int(info["size"] or 0), xxhash.xxh3_64_intdigest(" ".join(marks)) >> 1)
+    mark = next((str(info[key]) for key in _MARKS if info.get(key)), "")
+    return Stored(int(info["size"] or 0), xxhash.xxh3_64_intdigest(mark.encode()) >> 1)
 
 
 def look_at(name: str) -> Stored:

@@ -1,6 +1,7 @@
 """From shards on disk to finished micro-batches, in tokens a second.
 
     python scripts/benchmark_loader.py [--data shards] [--json FILE]
+    python scripts/benchmark_loader.py --storage     # from an address, with a warm cache, by turns
 
 One thread does everything: order, plan, hash check, gather, mask, collate. Besides the warm rate,
 the first epoch is timed with the shards dropped from the page cache (asked for by
@@ -11,6 +12,7 @@ import argparse
 import os
 import resource
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from preprocess.errors import WholewordError  # noqa: E402
+from preprocess.places import place  # noqa: E402
 from scripts.benchmark_report import Result, shards_folder, show, write_json  # noqa: E402
+from train.data.batch_cache import CacheOptions  # noqa: E402
 from train.data.loader import Cursor, Loader, LoaderOptions, count_steps  # noqa: E402
 from train.data.shard_dataset import ShardDataset  # noqa: E402
 
@@ -86,16 +90,48 @@ def measure(folder: Path, micro_batch_size: int) -> dict[str, Result]:
     }
 
 
+def measure_storage(folder: Path, micro_batch_size: int, turns: int = 5) -> dict[str, Result]:
+    """The loader from an address whose record batches are in the cache, against the folder.
+
+    Epochs by turns, in seconds of this process's processor time, so that what else the machine does
+    falls out. The address is one in this process's memory: with a warm cache nothing but the
+    manifest is asked for.
+    """
+    import fsspec
+
+    store = fsspec.filesystem("memory")
+    for path in folder.rglob("*"):
+        if path.is_file() and ".build" not in path.parts:
+            store.pipe_file(f"/benchmark/{path.relative_to(folder)}", path.read_bytes())
+    with tempfile.TemporaryDirectory() as cache:
+        options = CacheOptions(Path(cache), 1 << 40)
+        near = ShardDataset(folder, "train")
+        far = ShardDataset(place("memory://benchmark"), "train", cache=options)
+        loader = LoaderOptions(micro_batch_size, near.manifest.max_length, prefetch=0)
+        best = {"loader": 0.0, "loader_storage": 0.0}
+        for turn in range(turns + 1):  # the first fills the cache and loads the kernels
+            for name, dataset in (("loader", near), ("loader_storage", far)):
+                begin = time.process_time()
+                tokens, _ = one_epoch(dataset, loader, turn)
+                if turn:
+                    best[name] = max(best[name], tokens / (time.process_time() - begin))
+    results = {name: Result(rate, "tokens/s") for name, rate in best.items()}
+    share = best["loader_storage"] / best["loader"]
+    return results | {"storage_share": Result(share, "of the folder's")}
+
+
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="shards folder; default ./shards")
     parser.add_argument("--micro-batch-size", type=int, default=32)
+    parser.add_argument("--storage", action="store_true", help="from an address, against --data")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args()
     try:
         with shards_folder(arguments.data) as folder:
-            results = measure(folder, arguments.micro_batch_size)
+            measured = measure_storage if arguments.storage else measure
+            results = measured(folder, arguments.micro_batch_size)
     except WholewordError as error:
         sys.exit(f"error: {error}")
     rows = [

@@ -5,7 +5,7 @@ from pathlib import Path
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
-from fsspec.registry import known_implementations
+from fsspec.registry import _registry, known_implementations
 
 from preprocess import addresses
 from preprocess.addresses import (
@@ -72,7 +72,7 @@ def test_what_passes_is_tried_again(broken, error):
 def test_pauses_grow_and_end(broken):
     assert read() == b"here"  # it has answered: patience is worth it
     Broken.plan = [ServerError(500)] * 20
-    with pytest.raises(AddressError, match="broken://a/b: no answer after 8 tries: Slow down"):
+    with pytest.raises(AddressError, match="broken://a/b: no answer in 8 tries: Slow down"):
         read()
     assert len(broken) == 7
     assert all(later > earlier for earlier, later in itertools.pairwise(broken))
@@ -80,7 +80,13 @@ def test_pauses_grow_and_end(broken):
 
 def test_where_nothing_ever_answered_two_tries_more_are_enough(broken):
     Broken.plan = [ConnectionRefusedError()] * 20
-    with pytest.raises(AddressError, match="no answer after 3 tries"):
+    with pytest.raises(AddressError, match="no answer in 3 tries"):
+        read()
+
+
+def test_without_a_network_one_try_is_enough(broken):
+    Broken.plan = [OSError(5, "[Errno -2] Name or service not known")]
+    with pytest.raises(AddressError, match="no answer in 1 try"):
         read()
 
 
@@ -156,7 +162,7 @@ def test_what_can_only_be_read_is_not_written():
 def test_a_missing_library_names_what_to_install(monkeypatch, protocol, remedy):
     missing = {"class": "no_such_library.Files", "err": "Install odd to read it"}
     monkeypatch.setitem(known_implementations, protocol, missing)
-    monkeypatch.setattr(fsspec.registry, "_registry", {})
+    monkeypatch.delitem(_registry, protocol, raising=False)
     with pytest.raises(WholewordError, match=remedy):
         check_address(f"{protocol}://bucket/x", "--input")
 

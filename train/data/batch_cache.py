@@ -127,9 +127,10 @@ class BatchCache:
                         f"{batch.name} is damaged or of another build; build the shards again "
                         "(`python -m preprocess build-shards --overwrite`)"
                     )
-                self._make_room(batch.bytes)
-                part.write_bytes(data)
-                part.rename(path)
+                with _locked(self._folder / ".lock"):  # or the bound would not hold
+                    self._make_room(batch.bytes)
+                    part.write_bytes(data)
+                    part.rename(path)
 
     def _make_room(self, wanted: int) -> None:
         """Count a file in that is about to be written; remove others where there is no room."""
@@ -138,14 +139,13 @@ class BatchCache:
                 f"--data-cache-size: a record batch has {wanted:,} bytes; give more"
             )
         counter = self._folder / "bytes"
-        with _locked(self._folder / ".lock"):
-            try:
-                used = int(counter.read_text())
-            except (OSError, ValueError):
-                used = self._bound + 1  # nobody knows: count
-            if used + wanted > self._bound:
-                used = self._evict(wanted)
-            counter.write_text(str(used + wanted))
+        try:
+            used = int(counter.read_text())
+        except (OSError, ValueError):
+            used = self._bound + 1  # nobody knows: count
+        if used + wanted > self._bound:
+            used = self._evict(wanted)
+        counter.write_text(str(used + wanted))
 
     def _evict(self, wanted: int) -> int:
         """Remove what is longest unused; returns the bytes that are left."""
@@ -153,10 +153,12 @@ class BatchCache:
         for folder in self._folder.iterdir():
             if folder.is_dir():
                 for entry in os.scandir(folder):
-                    if not entry.name.startswith("."):
-                        with suppress(FileNotFoundError):
-                            status = entry.stat()
+                    with suppress(FileNotFoundError):
+                        status = entry.stat()
+                        if not entry.name.startswith("."):
                             found.append((status.st_mtime_ns, status.st_size, entry.path))
+                        elif status.st_size:  # who wrote it was killed: we have the lock
+                            Path(entry.path).unlink()
         used = sum(size for _, size, _ in found)
         if used + wanted <= self._bound:
             return used
