@@ -95,6 +95,6 @@ def _read(address: Place, file: str) -> bytes:
         if file != FILE:
             raise
         raise WholewordError(
-            f"{address}: holds no finished shards ({FILE}: {getattr(error, 'strerror', error)}); run "
-            f"`python -m preprocess build-shards --output {address}`"
+            f"{address}: holds no finished shards ({FILE}: {getattr(error, 'strerror', error)}); "
+            f"run `python -m preprocess build-shards --output {address}`"
         ) from error
