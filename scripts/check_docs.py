@@ -23,7 +23,10 @@ sys.path.insert(0, str(ROOT))
 
 from scripts.doc_commands import RULES, Command, Rule, commands, rule_for, rules  # noqa: E402
 
-MODELS = ("bert-base-chinese", "minilm", "runs/s1/final", "runs/s2/final")
+MODELS = (
+    *("bert-base-chinese", "minilm", "runs/s1/final", "runs/s2/final"),
+    *("runs/quickstart/final", "runs/a/best", "runs/b/best"),
+)
 """Names in the documentation; in the copy each is a tiny model with the sample's tokenizer."""
 _TIMEOUT = 300.0
 """Seconds of one command."""
@@ -176,6 +179,8 @@ def _write_models(copy: Path) -> None:
         check=True,
         stdout=subprocess.DEVNULL,
     )
+    for name in ("shards", "runs/quickstart-shards"):
+        shutil.copytree(copy / "task-shards", copy / name)
 
 
 if __name__ == "__main__":
