@@ -69,8 +69,10 @@ def run_all(copy: Path, found: list[tuple[Command, Rule]]) -> int:
         "PYTHONPATH": str(copy),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
     }
-    for command, rule in found:
+    for number, (command, rule) in enumerate(found):
         words = f"{command.text} {rule.rest}".strip()
+        if "train/pretrain.py" in words and "--output-dir" not in words:
+            words += f" --output-dir runs/check-{number}"  # else all would share runs/default
         start = time.monotonic()
         status, output = _run(words, copy, environment)
         seconds = time.monotonic() - start
@@ -179,7 +181,7 @@ def _write_models(copy: Path) -> None:
         check=True,
         stdout=subprocess.DEVNULL,
     )
-    for name in ("shards", "runs/quickstart-shards"):
+    for name in ("shards", "law-shards", "general-shards", "runs/quickstart-shards"):
         shutil.copytree(copy / "task-shards", copy / name)
 
 
