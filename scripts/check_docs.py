@@ -23,7 +23,10 @@ sys.path.insert(0, str(ROOT))
 
 from scripts.doc_commands import RULES, Command, Rule, commands, rule_for, rules  # noqa: E402
 
-MODELS = ("bert-base-chinese", "minilm", "runs/s1/final", "runs/s2/final")
+MODELS = (
+    *("bert-base-chinese", "minilm", "runs/s1/final", "runs/s2/final"),
+    *("runs/quickstart/final", "runs/a/best", "runs/b/best"),
+)
 """Names in the documentation; in the copy each is a tiny model with the sample's tokenizer."""
 _TIMEOUT = 300.0
 """Seconds of one command."""
@@ -66,8 +69,10 @@ def run_all(copy: Path, found: list[tuple[Command, Rule]]) -> int:
         "PYTHONPATH": str(copy),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
     }
-    for command, rule in found:
+    for number, (command, rule) in enumerate(found):
         words = f"{command.text} {rule.rest}".strip()
+        if "train/pretrain.py" in words and "--output-dir" not in words:
+            words += f" --output-dir runs/check-{number}"  # else all would share runs/default
         start = time.monotonic()
         status, output = _run(words, copy, environment)
         seconds = time.monotonic() - start
@@ -176,6 +181,8 @@ def _write_models(copy: Path) -> None:
         check=True,
         stdout=subprocess.DEVNULL,
     )
+    for name in ("shards", "law-shards", "general-shards", "runs/quickstart-shards"):
+        shutil.copytree(copy / "task-shards", copy / name)
 
 
 if __name__ == "__main__":
