@@ -1,8 +1,9 @@
 """Which encoder a build uses: the compiled one wherever it can be used, else the library's."""
 
 import json
+from collections.abc import Callable
 
-from preprocess.encode.aligned import AlignedEncoder
+from preprocess.encode.aligned import AlignedEncoder, DocumentTokenizer
 from preprocess.encode.compiled import (
     byte_level_rules,
     character_bpe_rules,
@@ -30,11 +31,12 @@ def make_encoder(spec: EncoderSpec) -> Encoder:
 
 
 def _compiled_encoder(tokenizer_json: str, segmenter: SegmenterSpec) -> Encoder:
-    make = {
+    makers: dict[str, Callable[[str], DocumentTokenizer]] = {
         "byte-level BPE": ByteLevelTokenizer,
         "BPE over characters": CharacterBpeTokenizer,
         "Unigram": UnigramTokenizer,
-    }.get(_model_kind(tokenizer_json))
+    }
+    make = makers.get(_model_kind(tokenizer_json))
     if make is None:
         return CompiledEncoder(tokenizer_json, segmenter)
     return AlignedEncoder(tokenizer_json, segmenter, make(tokenizer_json))
