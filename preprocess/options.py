@@ -155,11 +155,6 @@ class BuildOptions:
             raise WholewordError(f"--engine {self.engine}: use {', '.join(ENGINES)}")
         if self.engine != "ray" and self.ray_address != "auto":
             raise WholewordError(f"--ray-address {self.ray_address}: give --engine ray with it")
-        if "://" in self.output and (self.engine == "ray" or not self.slice.is_whole):
-            raise WholewordError(
-                f"--output {self.output}: slices and Ray need a folder on a disk that all machines "
-                "share; build there, and copy the folder"
-            )
         if self.engine == "ray" and not self.slice.is_whole:
             raise WholewordError(
                 "--engine ray: spreads the whole build over its cluster; give no --slice with it"

@@ -37,7 +37,7 @@ def test_without_ray_one_line_says_what_to_install(
         support.options(tmp_path / "out", corpus, ray_address="here:1").check()
     with pytest.raises(WholewordError, match=r"^--engine spark: use local, ray"):
         support.options(tmp_path / "out", corpus, engine="spark").check()
-    with pytest.raises(WholewordError, match=r"^--output memory://out: slices and Ray need a fo"):
+    with pytest.raises(WholewordError, match=r"^--engine ray: writes to disks that its nodes see"):
         replace(support.options(tmp_path, corpus, engine="ray"), output="memory://out").check()
 
 
