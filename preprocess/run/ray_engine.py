@@ -51,10 +51,10 @@ def open_cluster(address: str, output: Path, workers: int | None) -> Iterator[Ru
     """
     ray = _load_ray()
     _connect(ray, address)
-    token = output / ".build" / "seen-by-nodes"
+    token, text = output / ".build" / "seen-by-nodes", secrets.token_hex(8)
     try:
-        token.write_text(secrets.token_hex(8))
-        yield partial(_run_tasks, ray, workers, token)
+        token.write_text(text)
+        yield partial(_run_tasks, ray, workers, (str(token.absolute()), text))
     finally:
         token.unlink(missing_ok=True)
         ray.shutdown()
@@ -126,7 +126,7 @@ class _Running:
 def _run_tasks(
     ray: Any,
     workers: int | None,
-    token: Path,
+    seen: tuple[str, str],
     make_run: Callable[[], Callable[[Any], Iterable[Any]]],
     tasks: list[Any],
     holds_lock: bool = False,  # an actor is a process of its own
@@ -140,7 +140,7 @@ def _run_tasks(
     """
     if not tasks:
         return
-    pool = _Pool(ray, token, make_run, tasks)
+    pool = _Pool(ray, seen, make_run, tasks)
     try:
         yield from pool.run(min(workers or len(tasks), len(tasks)))
     finally:
@@ -151,7 +151,7 @@ class _Pool:
     """The actors of one pass over tasks."""
 
     def __init__(
-        self, ray: Any, token: Path, make_run: Callable[[], Any], tasks: list[Any]
+        self, ray: Any, seen: tuple[str, str], make_run: Callable[[], Any], tasks: list[Any]
     ) -> None:
         self._ray = ray
         self._actor = ray.remote(_actor_class()).options(
@@ -159,7 +159,6 @@ class _Pool:
         )
         sources = (str(ROOT), _sources_hash(ROOT))
         folder = str(Path.cwd())
-        seen = (str(token.absolute()), token.read_text())
         self._arguments = (sources, folder, seen, ray.cloudpickle.dumps(make_run))
         self._waiting = deque(tasks)
         self._begun: Counter[Any] = Counter()

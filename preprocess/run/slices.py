@@ -62,7 +62,8 @@ def announce(output: Path, part: Slice) -> None:
     for mark in (output / STATE).glob("slice-*-of-*"):
         if begun_slice(mark).count != part.count:  # their number changed since
             mark.unlink(missing_ok=True)
-    write_bytes(output / STATE / f"slice-{part.index}-of-{part.count}", b"")
+    mark = f"slice-{part.index}-of-{part.count}"
+    write_bytes(output / STATE / mark, b"", shared=True)
 
 
 def begun_slice(mark: Path) -> Slice:

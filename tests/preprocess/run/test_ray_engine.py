@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ def test_without_ray_one_line_says_what_to_install(
         support.options(tmp_path / "out", corpus, ray_address="here:1").check()
     with pytest.raises(WholewordError, match=r"^--engine spark: use local, ray"):
         support.options(tmp_path / "out", corpus, engine="spark").check()
+    with pytest.raises(WholewordError, match=r"^--engine ray: writes to disks that its nodes see"):
+        replace(support.options(tmp_path, corpus, engine="ray"), output="memory://out").check()
 
 
 def test_what_a_lost_task_reported_is_taken_back() -> None:
@@ -99,10 +102,10 @@ def test_what_tasks_raise_arrives_as_it_was(
     (tmp_path / "in.jsonl").write_text('{"text": "one"}\n{broken\n')
     with pytest.raises(WholewordError, match=r"in.jsonl:2: not a JSON object"):
         support.build(tmp_path / "out", tmp_path / "in.jsonl", **on_ray)
+    (tmp_path / ".build").mkdir()
     with ray_engine.open_cluster(on_ray["ray_address"], tmp_path, 1) as run:
         with pytest.raises(WorkerFailed, match="ZeroDivisionError"):
             list(run(lambda: lambda task: [1 // task], [0]))
-        (tmp_path / ".build" / "seen-by-nodes").rename(tmp_path / "hidden")
         (tmp_path / ".build" / "seen-by-nodes").write_text("of another disk")
         with pytest.raises(WholewordError, match=r"does not see the output .*; name a folder"):
             list(run(lambda: lambda task: [], [0]))

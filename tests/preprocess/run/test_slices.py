@@ -114,7 +114,7 @@ def test_others_options_and_inputs_are_refused(tmp_path: Path, corpus: Path) -> 
     output = tmp_path / "out"
     running = run_build(plan_build(support.options(output, corpus, slice=Slice(0, 2))))
     next(running)  # nothing is done yet
-    with pytest.raises(WholewordError, match=r"--max-length 64 \(now 32\); give every slice the s"):
+    with pytest.raises(WholewordError, match=r"--max-length 64 \(now 32\)\); give every slice"):
         run_slice(output, 1, 2, corpus, max_length=32)
     with pytest.raises(WholewordError, match=r"slices of another build .*with .*zh\.txt"):
         run_slice(output, 1, 2, corpus / "en.jsonl")
