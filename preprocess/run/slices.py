@@ -62,8 +62,8 @@ def announce(output: Path, part: Slice) -> None:
     for mark in (output / STATE).glob("slice-*-of-*"):
         if begun_slice(mark).count != part.count:  # their number changed since
             mark.unlink(missing_ok=True)
-    mark = f"slice-{part.index}-of-{part.count}"
-    write_bytes(output / STATE / mark, b"", shared=True)
+    own = f"slice-{part.index}-of-{part.count}"
+    write_bytes(output / STATE / own, b"", shared=True)
 
 
 def begun_slice(mark: Path) -> Slice:

@@ -46,7 +46,7 @@ class StoredBatch:
     """A record batch at an address."""
 
     xxh3_64: int
-    bytes: int
+    size: int
     fetch: Callable[[], bytes]
     """Asks for its bytes."""
     name: str
@@ -55,7 +55,7 @@ class StoredBatch:
     @property
     def file(self) -> str:
         """What its bytes are kept as."""
-        return f"{self.xxh3_64 & 0xFF:02x}/{self.xxh3_64:016x}-{self.bytes}"
+        return f"{self.xxh3_64 & 0xFF:02x}/{self.xxh3_64:016x}-{self.size}"
 
 
 class BatchCache:
@@ -105,7 +105,7 @@ class BatchCache:
         except OSError:
             return None
         if batch.file not in self._checked:
-            if data.size != batch.bytes or xxhash.xxh3_64_intdigest(data) != batch.xxh3_64:
+            if data.size != batch.size or xxhash.xxh3_64_intdigest(data) != batch.xxh3_64:
                 path.unlink(missing_ok=True)
                 return None
             self._checked.add(batch.file)
@@ -121,14 +121,14 @@ class BatchCache:
                     part.unlink(missing_ok=True)
                     return
                 data = batch.fetch()
-                if len(data) != batch.bytes or xxhash.xxh3_64_intdigest(data) != batch.xxh3_64:
+                if len(data) != batch.size or xxhash.xxh3_64_intdigest(data) != batch.xxh3_64:
                     part.unlink(missing_ok=True)
                     raise WholewordError(
                         f"{batch.name} is damaged or of another build; build the shards again "
                         "(`python -m preprocess build-shards --overwrite`)"
                     )
                 with _locked(self._folder / ".lock"):  # or the bound would not hold
-                    self._make_room(batch.bytes)
+                    self._make_room(batch.size)
                     part.write_bytes(data)
                     part.rename(path)
 

@@ -102,8 +102,9 @@ class ShardDataset:
         Raises:
             WholewordError: a shard or the index is missing, or is not what the manifest says.
         """
-        remote = isinstance(folder, Place)
-        self._remote = RemoteShards(folder, cache or default_cache()) if remote else None
+        self._remote = (
+            RemoteShards(folder, cache or default_cache()) if isinstance(folder, Place) else None
+        )
         self.folder = self._remote.folder if self._remote else Path(folder)
         self.part = part
         self.manifest = self._remote.manifest if self._remote else read_manifest(self.folder)
