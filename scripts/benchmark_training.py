@@ -116,7 +116,7 @@ def train_peer(name: str, work: Work) -> dict[str, float]:
     )
 
     from train.model.presets import preset_config
-    from train.model.vocabulary import shards_vocabulary
+    from train.model.shards_vocabulary import shards_vocabulary
 
     manifest = read_manifest(work.data)
     tokenizer = AutoTokenizer.from_pretrained(work.data / "tokenizer")

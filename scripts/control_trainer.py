@@ -28,7 +28,7 @@ from transformers import (
 from preprocess.write.manifest import read_manifest
 from train.engine.precision import cpu_has_bf16
 from train.model.load import load_model
-from train.model.vocabulary import shards_vocabulary
+from train.model.shards_vocabulary import shards_vocabulary
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ from train.model.from_nothing import has_config_alone
 from train.model.load import load_model
 from train.model.packed import prepare_packed, prepare_padded, why_padded
 from train.model.presets import check_name
-from train.model.vocabulary import shards_vocabulary
+from train.model.shards_vocabulary import shards_vocabulary
 from train.model.vocabulary_check import position_offset
 from train.report.progress import show_progress, silence_libraries
 from train.run.average import average

@@ -23,7 +23,7 @@ from train.evaluate.task_file import read_task
 from train.model.flops import FlopCounter
 from train.model.from_nothing import has_config_alone, new_config
 from train.model.presets import PRESETS, check_name, is_folder
-from train.model.vocabulary import shards_vocabulary
+from train.model.shards_vocabulary import shards_vocabulary
 from train.model.vocabulary_check import is_path, readable_errors
 
 REPORT = "adapt.json"

@@ -12,7 +12,7 @@ from preprocess.errors import WholewordError
 from train.evaluate.floor import NAME as FLOOR
 from train.model.from_nothing import fit_config, has_config_alone
 from train.model.presets import PRESETS, check_name, is_folder, preset_config
-from train.model.vocabulary import tokenizer_vocabulary
+from train.model.shards_vocabulary import tokenizer_vocabulary
 from train.model.vocabulary_check import is_path, position_offset, readable_errors
 
 RANDOM = "random:"

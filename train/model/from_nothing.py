@@ -7,7 +7,7 @@ from pathlib import Path
 from transformers import AutoConfig, PretrainedConfig
 
 from train.model.presets import PRESETS, is_folder, preset_config
-from train.model.vocabulary import Vocabulary
+from train.model.shards_vocabulary import Vocabulary
 from train.model.vocabulary_check import check_own_tokenizer, has_room, readable_errors
 
 _WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".ckpt", ".gguf", ".index"}

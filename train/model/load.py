@@ -25,7 +25,7 @@ from preprocess.errors import WholewordError
 from train.model.from_nothing import begins_from_nothing, new_config
 from train.model.new_weights import NewWeights, mark_new_weights
 from train.model.presets import PRESETS, apply_overrides, is_folder
-from train.model.vocabulary import Vocabulary
+from train.model.shards_vocabulary import Vocabulary
 from train.model.vocabulary_check import (
     REMEDY,
     cause_of,

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from transformers import BertConfig, ModernBertConfig, PretrainedConfig
 
 from preprocess.errors import WholewordError
-from train.model.vocabulary import Vocabulary
+from train.model.shards_vocabulary import Vocabulary
 
 
 class Shape(NamedTuple):

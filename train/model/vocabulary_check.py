@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 
 from preprocess.errors import WholewordError
 from train.model.presets import PRESETS
-from train.model.vocabulary import Vocabulary
+from train.model.shards_vocabulary import Vocabulary
 
 REMEDY = (
     f"give a preset ({', '.join(PRESETS)}), a folder with config.json and model.safetensors, "

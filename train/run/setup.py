@@ -36,7 +36,7 @@ from train.model.load import load_model, new_model
 from train.model.new_weights import keep_old_rows, mark_new_weights, new_weights
 from train.model.packed import attention_dropout, prepare_packed, prepare_padded, why_padded
 from train.model.presets import check_name
-from train.model.vocabulary import shards_vocabulary
+from train.model.shards_vocabulary import shards_vocabulary
 from train.model.vocabulary_check import position_offset
 from train.options import VALIDATION, DataOptions, Options, parse_overrides
 from train.report.log import MetricsLog

@@ -12,7 +12,7 @@ from preprocess.errors import WholewordError
 from tests.train.model_zoo import CONFIGS, DEBERTA, VOCAB, make_model
 from train.model.load import load_model
 from train.model.packed import prepare_packed
-from train.model.vocabulary import Vocabulary
+from train.model.shards_vocabulary import Vocabulary
 from train.model.vocabulary_check import position_offset
 
 

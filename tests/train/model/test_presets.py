@@ -14,7 +14,7 @@ from train.model.flops import FlopCounter
 from train.model.load import load_model
 from train.model.packed import can_pack, prepare_packed
 from train.model.presets import PRESETS, preset_config
-from train.model.vocabulary import Vocabulary, tokenizer_vocabulary
+from train.model.shards_vocabulary import Vocabulary, tokenizer_vocabulary
 
 TINY = "modernbert-tiny"
 
