@@ -184,8 +184,12 @@ def prepare_tokenizer(vocabulary: Path, folder: Path) -> None:
     folder.mkdir()
     (folder / "vocab.txt").write_bytes(vocabulary.read_bytes())
     (folder / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    config = {"tokenizer_class": "BertTokenizer", "init_class": "ErnieTokenizer"}
-    config |= {"do_lower_case": True, "model_max_length": int(LENGTH)}
+    config = {
+        "tokenizer_class": "BertTokenizer",
+        "init_class": "ErnieTokenizer",
+        "do_lower_case": True,
+        "model_max_length": int(LENGTH),
+    }
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
 
 
