@@ -26,6 +26,7 @@ from preprocess.console import warn
 from preprocess.errors import WholewordError
 from preprocess.run.engines import RunTasks, WorkerFailed
 from preprocess.run.events import TaskProgress
+from preprocess.run.state import STATE
 
 ROOT = Path(__file__).resolve().parents[2]
 ATTEMPTS = 3
@@ -51,12 +52,9 @@ def open_cluster(address: str, output: Path, workers: int | None) -> Iterator[Ru
     """
     ray = _load_ray()
     _connect(ray, address)
-    token, text = output / ".build" / "seen-by-nodes", secrets.token_hex(8)
     try:
-        token.write_text(text)
-        yield partial(_run_tasks, ray, workers, (str(token.absolute()), text))
+        yield partial(_run_tasks, ray, workers, output.absolute() / STATE / "seen-by-nodes")
     finally:
-        token.unlink(missing_ok=True)
         ray.shutdown()
 
 
@@ -126,7 +124,7 @@ class _Running:
 def _run_tasks(
     ray: Any,
     workers: int | None,
-    seen: tuple[str, str],
+    token: Path,
     make_run: Callable[[], Callable[[Any], Iterable[Any]]],
     tasks: list[Any],
     holds_lock: bool = False,  # an actor is a process of its own
@@ -140,11 +138,14 @@ def _run_tasks(
     """
     if not tasks:
         return
-    pool = _Pool(ray, seen, make_run, tasks)
+    text = secrets.token_hex(8)
+    token.write_text(text)
+    pool = _Pool(ray, (str(token), text), make_run, tasks)
     try:
         yield from pool.run(min(workers or len(tasks), len(tasks)))
     finally:
         pool.end()
+        token.unlink(missing_ok=True)
 
 
 class _Pool:

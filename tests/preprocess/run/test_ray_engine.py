@@ -97,7 +97,7 @@ def test_a_build_on_ray_is_the_same_though_a_node_is_lost(
 
 @needs_ray
 def test_what_tasks_raise_arrives_as_it_was(
-    tmp_path: Path, corpus: Path, on_ray: dict[str, Any]
+    tmp_path: Path, on_ray: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "in.jsonl").write_text('{"text": "one"}\n{broken\n')
     with pytest.raises(WholewordError, match=r"in.jsonl:2: not a JSON object"):
@@ -106,7 +106,7 @@ def test_what_tasks_raise_arrives_as_it_was(
     with ray_engine.open_cluster(on_ray["ray_address"], tmp_path, 1) as run:
         with pytest.raises(WorkerFailed, match="ZeroDivisionError"):
             list(run(lambda: lambda task: [1 // task], [0]))
-        (tmp_path / ".build" / "seen-by-nodes").write_text("of another disk")
+        monkeypatch.setattr(Path, "write_text", lambda self, _: self.write_bytes(b"another disk"))
         with pytest.raises(WholewordError, match=r"does not see the output .*; name a folder"):
             list(run(lambda: lambda task: [], [0]))
 
