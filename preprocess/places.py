@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -201,7 +202,9 @@ def is_remote(path: Path) -> bool:
 
 def stored_of(info: dict[str, Any]) -> Stored:
     """Size and mark by what a file system says of a file."""
-    mark = next((str(info[key]) for key in _MARKS if info.get(key)), "")
+    found = next((info[key] for key in _MARKS if info.get(key)), "")
+    # A listing may have the same moment in another form.
+    mark = str(found.timestamp() if isinstance(found, datetime) else found)
     return Stored(int(info["size"] or 0), xxhash.xxh3_64_intdigest(mark.encode()) >> 1)
 
 
