@@ -17,8 +17,9 @@ import xxhash
 from preprocess.errors import WholewordError
 
 _FIVE = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-_OWN = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
+ALONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
 """What a process that runs alone sets for DeepSpeed, and hands on to those it starts."""
+_BY_FIVE = "RANK and WORLD_SIZE"
 _USUAL_PORT = 29500  # torchrun's and DeepSpeed's
 _PORTS = range(20_000, 30_000)
 """Ports that are derived from a job's name; Linux gives connections those from 32,768 on."""
@@ -40,6 +41,11 @@ class Launch:
     port: int
     by: str
     """The launcher, for people."""
+
+    @property
+    def joined(self) -> bool:
+        """Whether the launcher gives each rank pipes of its own and joins what comes out."""
+        return self.by != _BY_FIVE
 
     def variables(self) -> dict[str, str]:
         """The five variables that torch and DeepSpeed read."""
@@ -76,7 +82,7 @@ def read_launch(env: Mapping[str, str]) -> Launch | None:
     given = {name: env[name] for name in _FIVE if env.get(name)}
     launcher = None if len(given) == len(_FIVE) else _launcher(env)
     if launcher is None:
-        if not given or given == _OWN:
+        if not given or given == ALONE:
             return None
         if missing := [name for name in _FIVE if name not in given]:
             raise WholewordError(
@@ -84,10 +90,10 @@ def read_launch(env: Mapping[str, str]) -> Launch | None:
                 f"{_are(missing)} not; a rank needs all five, a run of one process needs none "
                 f"of them (env -u {' -u '.join(given)} COMMAND)"
             )
-        ours, by = given, "RANK and WORLD_SIZE"
+        ours, by = given, _BY_FIVE
     else:
         ours, by = _translated(env, launcher, given), launcher.name
-        if ours == _OWN:
+        if ours == ALONE:
             return None
     rank, local_rank, size, port = (
         _number(name, ours[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT")
@@ -146,7 +152,7 @@ def _translated(
     if launcher is _SLURM and size not in env:
         size = "SLURM_NTASKS"
     if env.get(size) == "1":
-        return dict(_OWN)
+        return dict(ALONE)
     names = {"RANK": launcher.rank, "LOCAL_RANK": launcher.local_rank, "WORLD_SIZE": size}
     if missing := [name for name in names.values() if not env.get(name)]:
         found = [name for name in names.values() if env.get(name)]
@@ -177,15 +183,16 @@ def _address(env: Mapping[str, str], launcher: _Launcher) -> str:
     )
     if on_one:
         return _LOCAL
-    lists = ("SLURM_JOB_NODELIST", "SLURM_NODELIST")
+    lists = ["SLURM_JOB_NODELIST", "SLURM_NODELIST"]
     if launcher is _SLURM:  # a step may be on some of the job's machines only
-        lists = ("SLURM_STEP_NODELIST", *lists)
+        lists = ["SLURM_STEP_NODELIST", *lists]
     for name in lists:
         if env.get(name):
             return first_host(env[name])
     raise WholewordError(
         f"environment: {launcher.name} does not say where rank 0 is; set MASTER_ADDR to its "
-        "machine on all ranks (Open MPI: mpirun -x MASTER_ADDR=HOST; MPICH: mpiexec -genv MASTER_ADDR HOST)"
+        "machine on all ranks (Open MPI: mpirun -x MASTER_ADDR=HOST; MPICH: mpiexec -genv "
+        "MASTER_ADDR HOST)"
     )
 
 
