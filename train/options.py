@@ -21,6 +21,8 @@ VALIDATION = "validation"
 """The name of the rows that --data itself puts aside."""
 RESERVED = (VALIDATION, "train", "run")
 """Kinds of metrics that no other validation may be named like."""
+_LEAST_PATIENCE = 5.0
+"""Seconds of --rank-timeout."""
 PRECISIONS = ("fp16", "bf16", "fp32")
 _PURPOSE = "Pretrain a masked language model on shards. The same command continues a stopped run."
 
@@ -246,6 +248,13 @@ class RunOptions:
     )
     deepspeed: str = _option("ds_configs/zero2.json", "A DeepSpeed configuration file.")
     local_rank: int = _option(-1, "Set by the launcher.")
+    node_local_output: bool = _option(
+        False,
+        "--output-dir is another folder on each machine: each keeps its own files of a checkpoint.",
+    )
+    rank_timeout: str = _option(
+        "10m", "A rank that has not started, or answers no more, ends the run after this time: 5m."
+    )
     logging_steps: int = _option(10, "Steps between two lines of metrics.")
     eval_steps: int = _option(500, "Steps between two validations; 0 turns validation off.")
     max_eval_rows: int = _option(
@@ -282,8 +291,18 @@ class RunOptions:
         _at_least("logging_steps", self.logging_steps, 1)
         for name in ("save_time", "max_train_time"):
             seconds(f"--{name.replace('_', '-')}", getattr(self, name))
+        if self.patience < _LEAST_PATIENCE:
+            raise WholewordError(
+                f"--rank-timeout {self.rank_timeout}: busy machines need {_LEAST_PATIENCE:g}s or "
+                "more; write 10m"
+            )
         if self.early_stopping_patience and not self.eval_steps:
             raise WholewordError("--early-stopping-patience needs validations; set --eval-steps")
+
+    @property
+    def patience(self) -> float:
+        """Seconds of --rank-timeout."""
+        return seconds("--rank-timeout", self.rank_timeout)
 
 
 @dataclass(frozen=True)

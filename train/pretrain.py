@@ -35,17 +35,22 @@ if __name__ == "__main__" and {os.environ.get(name, "0") for name in _RANKS} == 
 import torch
 
 from train.data.loader import Step
+from train.engine.launch import plain_note, read_launch
 from train.engine.memory import queued_work
 from train.engine.optimizer import applied_steps, set_learning_rate
-from train.engine.process_group import Ranks, is_lost_rank, process_group
+from train.engine.peers import Peers, meeting
+from train.engine.process_group import process_group
 from train.engine.totals import StepTotals, pack_seed
 from train.model.forward import forward_micro_batch
 from train.report.progress import silence_libraries
-from train.run.failures import report_defect, report_error, report_lost_rank
+from train.run.failures import report
 from train.run.finish import finish_run
 from train.run.run import Run
 from train.run.setup import set_up
 from train.run.timing import timed
+
+_MISTAKEN = 20.0
+"""Seconds in which a rank with a wrong command line looks for the others, to tell them."""
 
 
 def train(run: Run) -> bool:
@@ -99,38 +104,47 @@ def train_step(run: Run, step: Step, totals: StepTotals) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run a command line; returns the exit status."""
+    """Run a command line; returns the exit status.
+
+    What is wrong with it is said when all ranks have met: it may be wrong on one of them alone.
+    """
     silence_libraries()
+    options = problem = None
+    patience = _MISTAKEN
     try:
-        options = parse(arguments)
-    except WholewordError as error:
-        return report_error(f"error: {error}")
-    try:
-        with process_group() as ranks:
-            # Said before the group is taken apart, where a rank may have to wait for a lost one.
-            return run_to_end(options, ranks)
-    except KeyboardInterrupt:
-        return 130
-    except Exception as error:  # the group cannot be formed, or taken apart
-        return report_lost_rank(error) if is_lost_rank(error) else report_defect(None)
+        launch = read_launch(os.environ)
+        if note := plain_note(os.environ):
+            print(note, file=sys.stderr, flush=True)
+        try:
+            options = parse(arguments)
+            patience = options.run.patience
+        except WholewordError as error:
+            problem = error
+        with meeting(launch, patience) as peers:
+            return run_to_end(options, problem, peers)
+    except (Exception, KeyboardInterrupt) as error:  # before the ranks have met
+        return report(problem or error, Peers(), None)
 
 
-def run_to_end(options: Options, ranks: Ranks) -> int:
+def run_to_end(options: Options | None, problem: WholewordError | None, peers: Peers) -> int:
     """Train, and say what went wrong; returns the exit status."""
+    folder = None
     try:
-        run = set_up(options, ranks)
-        if run is not None:
-            with run:
-                finish_run(run, finished=train(run))
-        return 0
-    except WholewordError as error:
-        return report_error(f"error: {error}")
-    except KeyboardInterrupt:
-        return 130
-    except Exception as error:
-        if is_lost_rank(error):
-            return report_lost_rank(error)
-        return report_defect(Path(options.run.output_dir))
+        if options is None:
+            raise problem or AssertionError
+        folder = Path(options.run.output_dir)
+        with process_group(peers) as ranks:
+            try:
+                run = set_up(options, ranks)
+                if run is not None:
+                    with run:
+                        finish_run(run, finished=train(run))
+                return 0
+            except (Exception, KeyboardInterrupt) as error:
+                # Said before the group is taken apart, where NCCL may wait for a lost rank.
+                return report(error, peers, folder)
+    except (Exception, KeyboardInterrupt) as error:  # the group cannot be formed, or taken apart
+        return report(error, peers, folder)
 
 
 if __name__ == "__main__":

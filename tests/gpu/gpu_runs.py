@@ -162,7 +162,7 @@ def main(group: str, folder: Path) -> dict[str, dict[str, Any]]:
     runs.make_data(folder / "shards")
     with process_group() as ranks:
         # DeepSpeed remembers the group of processes that it first saw, so all runs share one.
-        pretrain.process_group = lambda: contextlib.nullcontext(ranks)
+        pretrain.process_group = lambda *_: contextlib.nullcontext(ranks)
         return dict(GROUPS[group](folder))
 
 

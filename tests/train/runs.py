@@ -26,9 +26,9 @@ COMMON = (*MODEL, *BATCH, "--max-steps", str(STEPS), "--logging-steps", "1", "--
 COMMON = (*COMMON, "--learning-rate", "1e-2", "--save-steps", "1", "--save-total-limit", "2")
 
 
-def make_data(folder: Path) -> Path:
+def make_data(folder: Path, rows: tuple[int, int] = (400, 200)) -> Path:
     """Shards of random rows with the sample's tokenizer."""
-    make_shards(folder, ShardSpec(rows=(400, 200), max_length=32, vocab_size=8000))
+    make_shards(folder, ShardSpec(rows=rows, max_length=32, vocab_size=8000))
     shutil.copytree(ROOT / "samples" / "tokenizer", folder / "tokenizer")
     return folder
 
@@ -88,10 +88,10 @@ def run(data: Path, output: Path, *options: str) -> subprocess.CompletedProcess[
 
 def start_ranks(words: list[str], ranks: int) -> list[preloaded.Process]:
     """Begin a command on several ranks, as launchers start them."""
-    return [preloaded.start(words, env, merged=True) for env in _environments(ranks)]
+    return [preloaded.start(words, env, merged=True) for env in environments(ranks)]
 
 
-def _environments(ranks: int) -> list[dict[str, str]]:
+def environments(ranks: int) -> list[dict[str, str]]:
     """What launchers tell each rank of a group."""
     group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": str(ranks)}
     return [
@@ -114,7 +114,7 @@ def run_new_ranks(words: list[str], ranks: int) -> str:
         subprocess.Popen(
             words, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-        for env in _environments(ranks)
+        for env in environments(ranks)
     ]
     said = "\n".join(process.communicate(timeout=300)[0] for process in processes)
     assert [process.wait() for process in processes] == [0] * ranks, said
@@ -129,7 +129,9 @@ def many_runs() -> Iterator[Ranks]:
     """
     with contextlib.ExitStack() as stack:
         ranks = stack.enter_context(process_group())
-        shared = mock.patch.object(pretrain, "process_group", lambda: contextlib.nullcontext(ranks))
+        shared = mock.patch.object(
+            pretrain, "process_group", lambda *_: contextlib.nullcontext(ranks)
+        )
         peak = mock.patch("train.model.flops._measured_peak", lambda *_: 1e12)
         curves = mock.patch("train.run.finish.draw_curves")
         for patch in (shared, peak, curves):

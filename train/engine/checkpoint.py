@@ -4,6 +4,7 @@
         manifest.json     every file with its size and xxh3-128; written last
         progress.json     the step, the loader's cursor, and what the layout was
         state/            DeepSpeed's own files
+        part.json         where machines keep their own files: whose are here, and of which save
 
 DeepSpeed's files are pickles: they are opened only after the manifest check, and only from the
 run's own folder or a path given by name. Checksums detect damage, not malice.
@@ -11,7 +12,9 @@ run's own folder or a path given by name. Checksums detect damage, not malice.
 
 import contextlib
 import os
+import secrets
 import shutil
+import socket
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -24,8 +27,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from preprocess.errors import WholewordError
 from preprocess.files import first_step, publish, sync_tree, write_json
 from train.engine.optimizer import keeping_hyperparameters
+from train.engine.place import Place, shared_place
 from train.engine.process_group import Ranks
 
+_PART = "part.json"
 STATE = "state"  # DeepSpeed's tag
 ASIDE = ".writing-"  # what begins so is a leftover after a kill
 _DOOMED = ".deleting-"
@@ -92,6 +97,19 @@ class _File(BaseModel):
     xxh3_128: str
 
 
+class Part(BaseModel):
+    """Which part of a checkpoint a machine has, where each keeps its own files."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    save: str
+    """The same in all parts of one save, and in no other."""
+    ranks: tuple[int, ...]
+    world_size: int
+
+    def __str__(self) -> str:
+        return f"rank {', '.join(map(str, self.ranks))} of {self.world_size}"
+
+
 class _Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     files: dict[str, _File]
@@ -103,7 +121,8 @@ class Saver:
     Every rank has one, and calls `save` and `wait` when the others do. First all ranks write their
     files, which so far may lie in memory only. Then a thread of rank 0 puts them on disk, makes the
     checkpoint current by a rename, and deletes the oldest. Until that rename, resuming sees the
-    checkpoint before. At most one checkpoint is under way.
+    checkpoint before. At most one checkpoint is under way. Where machines keep their own files, one
+    rank of each does what rank 0 does.
 
     As a context manager it waits at the end, whatever the end is.
 
@@ -111,12 +130,14 @@ class Saver:
         folder: where the checkpoints are.
         keep: how many of them to keep; 0 keeps all.
         ranks: the run's.
+        place: who shares the folder with this rank; None where all do.
     """
 
-    def __init__(self, folder: Path, keep: int, ranks: Ranks) -> None:
+    def __init__(self, folder: Path, keep: int, ranks: Ranks, place: Place | None = None) -> None:
         self._folder = folder
         self._keep = keep
         self._ranks = ranks
+        self._place = place or shared_place(ranks)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._under_way: Future[None] | None = None
 
@@ -129,17 +150,23 @@ class Saver:
         self.wait()
         final = self._folder / f"step-{progress.step:08d}"
         aside = self._folder / f"{ASIDE}{final.name}"
-        self._ranks.on_first(lambda: self._make_room(aside))
+        self._ranks.together(lambda: self._make_room(aside))
         with _writing(aside, OSError), _problems(engine, aside) as problems:
             engine.save_checkpoint(str(aside), tag=STATE, save_latest=False)
-        self._raise_together(next(iter(problems), None))
-        text = progress.model_dump_json(indent=2) + "\n"
-        self._ranks.on_first(lambda: _write_progress(aside, text))
-        if self._ranks.first:
+        self._ranks.raise_first(next(iter(problems), None))
+        texts = {"progress.json": progress.model_dump_json(indent=2) + "\n"}
+        if self._place.is_part:
+            save = self._ranks.share(secrets.token_hex(8))
+            part = Part(save=save, ranks=self._place.ranks, world_size=self._place.world_size)
+            texts[_PART] = part.model_dump_json() + "\n"
+        self._ranks.together(lambda: self._write(aside, texts))
+        if self._place.leads:
             self._under_way = self._thread.submit(_make_current, aside, final, self._keep)
 
     def _make_room(self, aside: Path) -> None:
         """Make the folder of checkpoints, and remove what a kill has left in it."""
+        if not self._place.leads:
+            return
         with _writing(aside, OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
             for pattern in (f"{ASIDE}*", f"{_DOOMED}*"):
@@ -160,24 +187,20 @@ class Saver:
         """
         error = self._under_way.exception() if self._under_way is not None else None
         self._under_way = None
-        self._raise_together(error)
+        self._ranks.raise_first(error)
 
-    def _raise_together(self, error: BaseException | None) -> None:
-        """Raise the error of the first rank that has one, on every rank."""
-        for found in self._ranks.gather(error):
-            if found is not None:
-                raise found
+    def _write(self, aside: Path, texts: dict[str, str]) -> None:
+        """Write what stands beside DeepSpeed's files, by names."""
+        if self._place.leads:
+            with _writing(aside, OSError):
+                for name, text in texts.items():
+                    (aside / name).write_text(text, encoding="utf-8")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._thread.shutdown()
-
-
-def _write_progress(aside: Path, text: str) -> None:
-    with _writing(aside, OSError):
-        (aside / "progress.json").write_text(text, encoding="utf-8")
 
 
 def _make_current(aside: Path, final: Path, keep: int) -> None:
@@ -246,8 +269,43 @@ def newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
     return None, skipped
 
 
-def find_damage(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint's files, or None; reads every byte."""
+def newest_everywhere(folder: Path, place: Place, ranks: Ranks) -> tuple[Path | None, list[str]]:
+    """`newest_whole` where machines keep their own files: all have to have theirs.
+
+    Every rank calls this, and one of each machine reads.
+    """
+    mine = {path.name for path in checkpoints(folder)} if place.leads else set()
+    skipped: list[str] = []
+    for name in sorted(set().union(*ranks.gather(mine)), reverse=True):
+        checkpoint, damage, save = folder / name, None, None
+        if place.leads:
+            damage = "is not there" if name not in mine else find_damage(checkpoint, place)
+            part = None if damage else read_part(checkpoint)
+            save = part and part.save
+        found = ranks.gather((place.leads, socket.gethostname(), damage, save))
+        leaders = [values for values in found if values[0]]
+        problems = [f"{damage} on {host}" for _, host, damage, _ in leaders if damage]
+        if not problems and len({save for *_, save in leaders}) > 1:
+            problems = ["the machines have parts of different saves"]
+        if not problems:
+            return checkpoint, skipped
+        skipped.append(f"{name}: skipped, {problems[0]}")
+    return None, skipped
+
+
+def read_part(checkpoint: Path) -> Part | None:
+    """Which part of a checkpoint is here; None for a whole one."""
+    file = checkpoint / _PART
+    return Part.model_validate_json(file.read_bytes()) if file.exists() else None
+
+
+def find_damage(checkpoint: Path, place: Place | None = None) -> str | None:
+    """What is wrong with a checkpoint's files, or None; reads every byte.
+
+    Args:
+        checkpoint: its folder.
+        place: of the ranks that need its files; None where all do.
+    """
     try:
         manifest = _Manifest.model_validate_json((checkpoint / "manifest.json").read_bytes())
     except (OSError, ValidationError):
@@ -266,8 +324,14 @@ def find_damage(checkpoint: Path) -> str | None:
             return f"{file.relative_to(checkpoint)} is not in the manifest"
     try:
         read_progress(checkpoint)
+        part = read_part(checkpoint)
     except ValidationError:
         return "progress.json is damaged"
+    if part is not None and (place is None or part.ranks != place.ranks):
+        return (
+            f"holds the files of {part} alone, so it can be used only with --node-local-output, "
+            "and where these ranks run"
+        )
     return None
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -9,6 +10,8 @@ from typing import Any, TypeVar, cast
 import torch
 
 from preprocess.errors import WholewordError
+from train.engine.launch import ALONE, read_launch
+from train.engine.peers import PATIENCE, Peers, meeting
 
 # Else DeepSpeed warns that it has found no accelerator.
 if not torch.accelerator.is_available():
@@ -80,6 +83,26 @@ class Ranks:
         self.on_first(lambda: results.append(work()))
         return results[0] if results else None
 
+    def together(self, work: Callable[[], Result]) -> Result:
+        """This rank's result of `work`, once every rank has done its own.
+
+        Raises:
+            WholewordError: as `work` of the first rank that fails does, on every rank.
+        """
+        result, error = None, None
+        try:
+            result = work()
+        except WholewordError as caught:
+            error = caught
+        self.raise_first(error)
+        return cast(Result, result)
+
+    def raise_first(self, error: BaseException | None) -> None:
+        """Raise the error of the first rank that has one, on every rank."""
+        for found in self.gather(error):
+            if found is not None:
+                raise found
+
     def gather(self, value: Any) -> list[Any]:
         """Every rank's value, on every rank."""
         values = [value] * self.world_size
@@ -98,55 +121,73 @@ def rank_of_process() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-def share_processors() -> None:
-    """Give each rank of this machine its share of the processors, unless OMP_NUM_THREADS does.
-
-    torch would give every rank all of them, and two ranks on two cores would fight over both.
-    """
-    if "OMP_NUM_THREADS" not in os.environ:
-        ranks = int(os.environ.get("LOCAL_SIZE", os.environ.get("LOCAL_WORLD_SIZE", "1")))
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // ranks))
-
-
 @contextlib.contextmanager
-def process_group() -> Iterator[Ranks]:
+def process_group(peers: Peers | None = None) -> Iterator[Ranks]:
     """Form the process group, and take it apart on every way out.
 
-    Without a launcher this process is the only rank; its group needs no network. DeepSpeed's
-    shared-memory operator is not built: that takes a compiler and a minute and a half.
+    A process that is alone is the only rank; its group needs no network. DeepSpeed's shared-memory
+    operator is not built: that takes a compiler and a minute and a half.
+
+    Args:
+        peers: the other processes, once met; without them, those that the environment names.
     """
+    if peers is None:
+        with meeting(read_launch(os.environ), PATIENCE) as peers, process_group(peers) as ranks:
+            yield ranks
+        return
     import deepspeed
     from deepspeed.accelerator import get_accelerator
 
-    alone = "RANK" not in os.environ
-    share_processors()
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    launch, kind = peers.launch, get_accelerator().device_name()
+    place = launch.variables() if launch else ALONE
+    local = int(place["LOCAL_RANK"])
+    if kind != "cpu" and get_accelerator().device_count() == 1:
+        local = 0  # the launcher has bound each rank to a GPU of its own
+    place = {**place, "LOCAL_RANK": str(local)}
+    device = torch.device(kind if kind == "cpu" else f"{kind}:{local}")
+    peers.wait_for_all()
+    os.environ.update(place)
+    if "OMPI_COMM_WORLD_LOCAL_RANK" in os.environ:  # DeepSpeed wants both to be the same
+        os.environ["OMPI_COMM_WORLD_LOCAL_RANK"] = str(local)
     try:
-        if alone:
-            os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")
-            torch.distributed.init_process_group(
-                get_accelerator().communication_backend_name(),
-                store=torch.distributed.HashStore(),
-                rank=0,
-                world_size=1,
-            )
+        torch.distributed.init_process_group(
+            get_accelerator().communication_backend_name(),
+            store=peers.store or torch.distributed.HashStore(),
+            rank=int(place["RANK"]),
+            world_size=int(place["WORLD_SIZE"]),
+            device_id=device if launch and kind == "cuda" else None,
+        )
         deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
-        name = get_accelerator().device_name()
-        local = int(os.environ["LOCAL_RANK"])
-        if name != "cpu":
+        if kind != "cpu":
             get_accelerator().set_device(local)
-        device = torch.device(name if name == "cpu" else f"{name}:{local}")
         world_size = torch.distributed.get_world_size()
         control = None
         if world_size > 1 and torch.distributed.get_backend() != "gloo":
             control = torch.distributed.new_group(backend="gloo")
-        yield Ranks(torch.distributed.get_rank(), world_size, device, control)
+        ranks = Ranks(torch.distributed.get_rank(), world_size, device, control)
+        share_processors(ranks)
+        yield ranks
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
 
 
-def is_lost_rank(error: Exception) -> bool:
+def share_processors(ranks: Ranks) -> None:
+    """Give each rank of this machine its share of the processors, unless OMP_NUM_THREADS does.
+
+    torch would give every rank all that it may use, and two ranks on two cores would fight over
+    both. A launcher that binds ranks to processors has divided them already.
+    """
+    if "OMP_NUM_THREADS" in os.environ:
+        return
+    mine = os.sched_getaffinity(0)
+    host = socket.gethostname()
+    sharing = [of for where, of in ranks.gather((host, mine)) if where == host and of & mine]
+    torch.set_num_threads(max(1, len(mine) // len(sharing)))
+
+
+def is_lost_rank(error: BaseException) -> bool:
     """Whether a collective failed because a rank at its other end is gone."""
     return isinstance(error, torch.distributed.DistError) or (
         isinstance(error, RuntimeError) and "/gloo/" in str(error)

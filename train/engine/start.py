@@ -11,8 +11,16 @@ from train.engine.precision import let_scale_stay_at_minimum
 from train.options import Options
 
 
-def start_engine(model: PreTrainedModel, plan: EnginePlan, options: Options) -> Any:
+def start_engine(
+    model: PreTrainedModel, plan: EnginePlan, options: Options, leads: bool = False
+) -> Any:
     """Hand the model to DeepSpeed.
+
+    Args:
+        model: the model.
+        plan: what DeepSpeed is given.
+        options: of the command line.
+        leads: whether this rank writes what its folder's checkpoints hold once for all ranks.
 
     Raises:
         WholewordError: DeepSpeed refuses the configuration, or cannot build what it asks for.
@@ -23,6 +31,7 @@ def start_engine(model: PreTrainedModel, plan: EnginePlan, options: Options) -> 
     file = options.run.deepspeed
     with readable_refusals(plan.config, file), readable_builds(file):
         engine, *_ = deepspeed.initialize(model=model, model_parameters=groups, config=plan.config)
+    engine.save_non_zero_checkpoint |= leads
     keep_gradient_norm(engine)
     keep_rate_ratios(engine, plan.learning_rate)
     let_scale_stay_at_minimum(engine)

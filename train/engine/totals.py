@@ -25,7 +25,7 @@ class StepTotals:
     stop: bool
     """Some rank was asked to stop."""
     save: bool
-    """Rank 0 says that a checkpoint is due."""
+    """Some rank says that a checkpoint is due."""
     diverged: bool
     """Some rank's last step went wrong for good."""
 
@@ -42,7 +42,7 @@ class StepTotals:
                 sum(batch.tokens for batch in batches),
                 sum(batch.rows for batch in batches),
                 stop,
-                save and ranks.first,
+                save,
                 diverged,
             ]
         )

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from preprocess.errors import WholewordError
-from train.engine.checkpoint import ASIDE, FULL_DISK, STATE, RunProgress, room_for
+from train.engine.checkpoint import ASIDE, FULL_DISK, STATE, RunProgress, read_part, room_for
 from train.engine.optimizer import keeping_hyperparameters, parameter_groups
 from train.engine.precision import let_scale_stay_at_minimum
 from train.engine.process_group import Ranks
@@ -52,6 +52,8 @@ def check(checkpoint: Path, was: RunProgress, now: RunProgress) -> None:
         cause = f"with --batch-warmup {batch_warmup} the first steps' rows depend on the ranks"
     elif is_same_layout(was, now):
         return
+    elif read_part(checkpoint):
+        cause = "each machine has only its own part of it (--node-local-output)"
     elif was.precision == "fp16" and was.stage == 0:
         cause = "ZeRO 0 kept fp16 states in a form of its own"
     elif was.settings["optimizer"].lower() not in ("adam", "adamw"):

@@ -1,7 +1,6 @@
 """A run's folder: who may write into it, and what the run in it is."""
 
 import contextlib
-import errno
 import fcntl
 import json
 from pathlib import Path
@@ -15,6 +14,7 @@ from train.data.mixture import Mixture
 from train.data.philox import DRAW_LAYOUT
 from train.engine.checkpoint import checkpoints, read_progress
 from train.engine.config import EnginePlan
+from train.engine.place import make_folder, writable
 from train.options import Options
 from train.run.saved_model import FINAL, read_note
 
@@ -28,8 +28,8 @@ def claim(folder: Path) -> IO[str]:
     Raises:
         WholewordError: another run is writing there, or the folder holds something else.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
+    with writable(folder):
         # Hidden files are the lock, and what a full disk or a kill has left.
         others = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
         if others and not (folder / OPTIONS).exists() and not _is_error_log(others):
@@ -38,16 +38,13 @@ def claim(folder: Path) -> IO[str]:
                 "--output-dir"
             )
         lock = (folder / ".lock").open("w")
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise WholewordError(
-            f"{folder}: another run is writing there; wait for it, or choose another --output-dir"
-        ) from None
-    except OSError as error:
-        remedy = "choose another --output-dir"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            remedy = f"make room, or {remedy}"
-        raise WholewordError(f"{folder}: cannot be written ({error.strerror}); {remedy}") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise WholewordError(
+                f"{folder}: another run is writing there; wait for it, or choose another "
+                "--output-dir"
+            ) from None
     return lock
 
 

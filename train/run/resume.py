@@ -9,6 +9,7 @@ from train.data.mixture import has_grown
 from train.data.windows import Cursor
 from train.engine import checkpoint, universal
 from train.engine.checkpoint import RunProgress
+from train.engine.place import Place
 from train.engine.process_group import Ranks
 from train.options import Options
 from train.run import folder as run_folder
@@ -42,7 +43,7 @@ class Found:
 
 
 def find_checkpoint(
-    options: Options, settings: dict[str, Any], ranks: Ranks
+    options: Options, settings: dict[str, Any], ranks: Ranks, place: Place
 ) -> tuple[Found | None, list[str]]:
     """The checkpoint to go on from, if there is one, and lines to say; every rank calls this.
 
@@ -52,29 +53,32 @@ def find_checkpoint(
     folder = Path(options.run.output_dir)
     asked = options.run.resume_from_checkpoint
     if asked in ("auto", "none"):
-        path, lines = ranks.on_first(lambda: _newest(folder / run_folder.CHECKPOINTS))
+        saved = folder / run_folder.CHECKPOINTS
+        if place.is_part:
+            path, lines = checkpoint.newest_everywhere(saved, place, ranks)
+        else:
+            path, lines = ranks.on_first(lambda: checkpoint.newest_whole(saved))
+        if path is None and lines:  # a new beginning would in time write over them
+            raise WholewordError(
+                f"{ranks.share(saved)}: none of its checkpoints can be used ({lines[0]}); mend "
+                "that, or give another --output-dir to start over"
+            )
     else:
         path = Path(asked)
-        lines = ranks.on_first(lambda: _check_named(path, folder, settings, options))
+        lines = ranks.together(lambda: _check_named(path, folder, settings, options, place))
     if path is None:
         return None, lines
     progress = checkpoint.read_progress(path)
     return Found(path, progress, progress.settings["shards"] != settings["shards"]), lines
 
 
-def _newest(folder: Path) -> tuple[Path | None, list[str]]:
-    path, skipped = checkpoint.newest_whole(folder)
-    if path is None and skipped:  # a new beginning would in time write over them
-        raise WholewordError(
-            f"{folder}: none of its checkpoints can be used ({skipped[0]}); mend that, or give "
-            "another --output-dir to start over"
-        )
-    return path, skipped
-
-
-def _check_named(path: Path, folder: Path, settings: dict[str, Any], options: Options) -> list[str]:
+def _check_named(
+    path: Path, folder: Path, settings: dict[str, Any], options: Options, place: Place
+) -> list[str]:
     """Check a checkpoint that the command line names; lines to say of it."""
-    damage = checkpoint.find_damage(path)
+    if not place.leads:
+        return []
+    damage = checkpoint.find_damage(path, place if place.is_part else None)
     if damage:
         raise WholewordError(f"{path}: cannot be used, {damage}; name a whole checkpoint, or auto")
     changes = run_folder.differences(checkpoint.read_progress(path).settings, settings)

@@ -101,7 +101,7 @@ class Run:
             WholewordError: the step before went wrong for good, on any rank.
         """
         # A checkpoint that could not be finished is due again: then every rank hears why.
-        save = self.clock.save_due or self.saver.failed
+        save = (self.ranks.first and self.clock.save_due) or self.saver.failed
         stop = self.stop.asked or self.clock.over
         totals = StepTotals.over_ranks(self.ranks, step, stop, save, self.health.diverged)
         if totals.diverged:

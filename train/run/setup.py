@@ -25,6 +25,7 @@ from train.engine.keys import check_keys, readable_builds
 from train.engine.memory import keep_freed_memory
 from train.engine.optimizer import applied_steps, enable_checkpointing
 from train.engine.partition import load_partitioned
+from train.engine.place import Place, find_place
 from train.engine.process_group import Ranks
 from train.engine.schedules import Schedule
 from train.engine.start import start_engine
@@ -43,6 +44,7 @@ from train.report.log import MetricsLog
 from train.report.meters import TrainingMeter
 from train.report.progress import Console
 from train.run import folder as run_folder
+from train.run.agreement import check_same_command, check_same_data
 from train.run.finish import say_finished
 from train.run.resume import check_length, check_reading, find_checkpoint, load_checkpoint
 from train.run.run import Run
@@ -62,16 +64,19 @@ def set_up(options: Options, ranks: Ranks) -> Run | None:
     config = read_config(options.run.deepspeed)
     plan = make_engine_plan(config, options, ranks.world_size, detect_hardware())
     check_keys(config, plan.config, options.run.deepspeed)
+    check_same_command(options, plan, ranks)
     mixture, validation = load_datasets(options)
+    check_same_data([*mixture.datasets, *validation.values()], ranks)
     dataset = mixture.first
     manifest = dataset.manifest.model_copy(update={"max_length": mixture.max_length})
     settings = run_folder.settings(options, plan, ranks.world_size, mixture)
-    finished, lock = _claim(folder, settings, options, ranks)
+    place = find_place(folder, ranks, options.run.node_local_output)
+    finished, lock = _claim(folder, settings, options, ranks, place)
     if finished:
         if ranks.first:
             say_finished(folder)
         return None
-    found, lines = find_checkpoint(options, settings, ranks)
+    found, lines = find_checkpoint(options, settings, ranks, place)
     model, padding = make_model(options, plan, manifest, ranks, lines, dataset.folder)
     loader = loader_options(options, plan, manifest, ranks, model, packed=not padding)
     if found:
@@ -86,7 +91,7 @@ def set_up(options: Options, ranks: Ranks) -> Run | None:
     _announce(console, options, plan, ranks, model, padding, schedule, mixture.max_length)
     for line in _warnings(options, steps, bool(validation)):
         console.say(line)
-    engine = start_engine(model, plan, options)
+    engine = start_engine(model, plan, options, place.leads)
     keep_old_rows(model, lambda: schedule.trains_new_alone(applied_steps(engine)))
     stop = StopRequest()
     run = Run(
@@ -101,7 +106,7 @@ def set_up(options: Options, ranks: Ranks) -> Run | None:
         schedule=schedule,
         total_steps=steps,
         progress=_beginning(plan, ranks, settings, mixture, packed=not padding),
-        saver=Saver(folder / run_folder.CHECKPOINTS, options.run.save_total_limit, ranks),
+        saver=Saver(folder / run_folder.CHECKPOINTS, options.run.save_total_limit, ranks, place),
         console=console,
         validators={
             name: Validator(rows, dataset, loader, model, ranks, options.run.max_eval_rows)
@@ -119,34 +124,38 @@ def set_up(options: Options, ranks: Ranks) -> Run | None:
         load_checkpoint(run, found)
     if ranks.device.type == "cpu":
         keep_freed_memory()
-    run.log = ranks.on_first_only(lambda: _open_log(run))
+    run.log = ranks.together(lambda: _open_log(run, place))
     return run
 
 
 def _claim(
-    folder: Path, settings: dict[str, Any], options: Options, ranks: Ranks
+    folder: Path, settings: dict[str, Any], options: Options, ranks: Ranks, place: Place
 ) -> tuple[bool, IO[str] | None]:
-    """Whether the folder holds this run, finished; and rank 0's lock on it if not.
+    """Whether the folder holds this run, finished; and a lock on it if not, of who leads there.
 
     Raises:
         WholewordError: it holds another run, or one is writing there; every rank raises it.
     """
-    locks: list[IO[str]] = []  # of rank 0; it ends with the process
 
-    def is_finished() -> bool:
+    def look() -> tuple[bool, IO[str] | None]:
+        if not place.leads:
+            return False, None
         with contextlib.ExitStack() as stack:
             lock = stack.enter_context(run_folder.claim(folder))
-            if run_folder.check_unchanged(folder, settings, options):
-                return True
-            locks.append(lock)
+            if ranks.first and run_folder.check_unchanged(folder, settings, options):
+                return True, None
             stack.pop_all()
-        return False
+        return False, lock
 
-    return ranks.on_first(is_finished), next(iter(locks), None)
+    finished, lock = ranks.together(look)
+    return ranks.share(finished), lock
 
 
-def _open_log(run: Run) -> MetricsLog:
-    run_folder.store_settings(run.folder, run.progress.settings)
+def _open_log(run: Run, place: Place) -> MetricsLog | None:
+    if place.leads:
+        run_folder.store_settings(run.folder, run.progress.settings)
+    if not run.ranks.first:
+        return None
     report_to = run.options.run.report_to
     return MetricsLog(run.folder, run.progress.step, report_to, run.progress.settings)
 

@@ -4,6 +4,8 @@ import deepspeed
 import pytest
 import torch
 
+from train.engine.launch import Launch
+from train.engine.peers import Peers
 from train.engine.process_group import Ranks, is_lost_rank, process_group
 
 GPU = torch.device("cuda", 0)  # there is none: a tensor made there is an error
@@ -54,10 +56,16 @@ def test_numbers_and_objects_do_not_go_through_the_gpu(monkeypatch):
 def test_a_group_of_gloos_is_made_where_the_default_one_is_not(
     backend, world_size, control, monkeypatch
 ):
-    for name, value in {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 2, "OMP_NUM_THREADS": 1}.items():
-        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    peers = Peers()
+    peers.launch = Launch(0, 0, world_size, "127.0.0.1", 29500, "a test")
+    peers.store = "the store"
+    for name in peers.launch.variables():
+        monkeypatch.setenv(name, "")
     monkeypatch.setattr(deepspeed, "init_distributed", lambda **keywords: None)
+    formed = []
     fakes = {
+        "init_process_group": lambda backend, **keywords: formed.append(keywords),
         "get_rank": lambda: 0,
         "get_world_size": lambda: world_size,
         "get_backend": lambda: backend,
@@ -66,5 +74,6 @@ def test_a_group_of_gloos_is_made_where_the_default_one_is_not(
     }
     for name, fake in fakes.items():
         monkeypatch.setattr(torch.distributed, name, fake)
-    with process_group() as ranks:
+    with process_group(peers) as ranks:
         assert ranks.control == control
+    assert (formed[0]["store"], formed[0]["world_size"]) == ("the store", world_size)

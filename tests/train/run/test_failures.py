@@ -1,10 +1,8 @@
-"""What ranks say when one of them is gone."""
+"""What a process says when it cannot go on."""
 
 import contextlib
 import errno
-import signal
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -12,21 +10,9 @@ import torch
 
 from preprocess.errors import WholewordError
 from train import pretrain
+from train.engine.peers import Peers
 from train.engine.process_group import Ranks
 from train.run import failures
-
-
-def test_the_first_rank_leaves_the_lost_one_time_to_speak(monkeypatch, capsys):
-    naps = []
-    monkeypatch.setattr(time, "sleep", naps.append)
-    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
-    monkeypatch.setenv("RANK", "0")
-    assert failures.report_lost_rank(RuntimeError("closed by peer")) == 1
-    assert capsys.readouterr().err.count("\n") == 1
-    assert len(naps) == 1 and naps[0] > failures._FIRST_WORD
-    monkeypatch.setenv("RANK", "1")
-    failures.report_lost_rank(RuntimeError("closed by peer"))
-    assert naps[1] == failures._FIRST_WORD
 
 
 @pytest.mark.parametrize(
@@ -49,8 +35,8 @@ def test_a_defect_is_reported_wherever_there_is_room(full, words, tmp_path, monk
     monkeypatch.setenv("RANK", "0")
     try:
         raise KeyError("a slip of ours")
-    except KeyError:
-        assert failures.report_defect(run) == 70
+    except KeyError as error:
+        assert failures.report(error, Peers(), run) == 70
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("internal error: KeyError: 'a slip of ours'; the traceback ")
     assert words.format(run=run, tmp=tmp) in last
@@ -64,7 +50,7 @@ def test_what_went_wrong_is_said_before_the_group_is_taken_apart(
     said = []
 
     @contextlib.contextmanager
-    def group():
+    def group(peers):
         try:
             yield Ranks(0, 1, torch.device("cpu"))
         finally:
