@@ -21,7 +21,8 @@ from train.data.loader import Cursor, Loader, LoaderOptions
 from train.data.shard_dataset import ShardDataset
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
+PAGES = [*READMES, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 OURS = "preprocess|train|tests|scripts|ds_configs|docs"
 MAX_LINES = 200
 SEED = 1 << 40 | 5
@@ -59,10 +60,24 @@ def text_of(page: str) -> str:
     return (ROOT / "docs" / page).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("page", PAGES[2:], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES[3:], ids=lambda page: page.name)
 def test_no_page_is_longer_than_one_reads(page):
     most = 2 * MAX_LINES if page.name == "options.md" else MAX_LINES  # that one is looked up in
     assert len(page.read_text(encoding="utf-8").splitlines()) <= most
+
+
+def test_both_readmes_have_the_same_sections_commands_and_links_and_are_short():
+    def shape(text: str) -> list[list[str]]:
+        commands = [
+            line.partition("  #")[0].rstrip() for line in re.findall(r"^    .+", text, re.M)
+        ]
+        return [commands, re.findall(r"\]\(([^)#\s]+)", text), re.findall(r"^#+ ", text, re.M)]
+
+    english, chinese = (page.read_text(encoding="utf-8") for page in READMES)
+    chinese = chinese.replace("(README.md)", "(README.zh-CN.md)")  # each leads to the other
+    for there, here in zip(shape(english), shape(chinese), strict=True):
+        assert sorted(there) == sorted(here)
+    assert max(len(text.splitlines()) for text in (english, chinese)) <= 120
 
 
 # ------------------------------------------------------- from here on: docs/format.md alone
