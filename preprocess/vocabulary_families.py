@@ -41,7 +41,7 @@ class Family:
         return tuple(self.added_token(self.roles[role]) for role in self.order)
 
     def added_token(self, token: str) -> AddedToken:
-        """A special token; what is added first decides, a later one of that name changes nothing."""
+        """A special token; of a name, what a tokenizer gets first stays."""
         takes_space = self.mask_takes_space and token == self.roles[-1]
         return AddedToken(token, lstrip=takes_space, normalized=False, special=True)
 
