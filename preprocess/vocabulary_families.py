@@ -36,9 +36,14 @@ class Family:
     """Whether the first and the last token are named bos and eos, too."""
 
     @property
-    def special_tokens(self) -> tuple[str, ...]:
+    def special_tokens(self) -> tuple[AddedToken, ...]:
         """By id."""
-        return tuple(self.roles[role] for role in self.order)
+        return tuple(self.added_token(self.roles[role]) for role in self.order)
+
+    def added_token(self, token: str) -> AddedToken:
+        """A special token; of a name, what a tokenizer gets first stays."""
+        takes_space = self.mask_takes_space and token == self.roles[-1]
+        return AddedToken(token, lstrip=takes_space, normalized=False, special=True)
 
 
 _PAD_FIRST, _BOS_FIRST = (0, 1, 2, 3, 4), (2, 0, 3, 1, 4)
@@ -86,9 +91,7 @@ def named_tokens(family: Family) -> dict[str, str | AddedToken]:
     pad, unknown, first, last, mask = family.roles
     named: dict[str, str | AddedToken] = {
         "pad_token": pad, "unk_token": unknown, "cls_token": first, "sep_token": last,
-        "mask_token": AddedToken(
-            mask, lstrip=family.mask_takes_space, normalized=False, special=True
-        ),
+        "mask_token": family.added_token(mask),
     }  # fmt: skip
     return named | ({"bos_token": first, "eos_token": last} if family.names_ends else {})
 

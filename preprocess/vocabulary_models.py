@@ -9,7 +9,15 @@ from collections import Counter
 from collections.abc import Iterator
 
 import sentencepiece
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import (
+    AddedToken,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    trainers,
+)
 
 MARK = "\u2581"
 """Stands for the space before a word in Unigram's pieces."""
@@ -19,7 +27,7 @@ BYTES = 256
 def train_bpe(
     texts: Iterator[str],
     vocab_size: int,
-    special_tokens: tuple[str, ...],
+    special_tokens: tuple[AddedToken, ...],
     min_frequency: int,
     normalizes: bool,
 ) -> Tokenizer:
@@ -78,7 +86,7 @@ def train_unigram(
     words: Counter[str],
     alphabet: list[str],
     vocab_size: int,
-    special_tokens: tuple[str, ...],
+    special_tokens: tuple[AddedToken, ...],
     unknown: str,
 ) -> Tokenizer:
     """Give `backend` a Unigram model.
@@ -120,8 +128,9 @@ def train_unigram(
     )
     trained = sentencepiece.SentencePieceProcessor(model_proto=output.getvalue())
     pieces = [(trained.id_to_piece(i), trained.get_score(i)) for i in range(1, len(trained))]
-    entries = [(token, 0.0) for token in special_tokens]
-    entries += [(piece, score) for piece, score in pieces if piece not in special_tokens]
-    backend.model = models.Unigram(entries, special_tokens.index(unknown), byte_fallback=False)
+    special = [token.content for token in special_tokens]
+    entries = [(token, 0.0) for token in special]
+    entries += [(piece, score) for piece, score in pieces if piece not in special]
+    backend.model = models.Unigram(entries, special.index(unknown), byte_fallback=False)
     backend.add_special_tokens(list(special_tokens))
     return backend

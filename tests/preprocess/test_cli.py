@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preprocess.cli import _model_argument, _parse_size
+from preprocess.build_command import _model_argument
+from preprocess.cli import _parse_size
 from preprocess.encode.encoders import make_encoder
 from preprocess.errors import WholewordError
 from preprocess.write.manifest import Manifest, read_manifest

@@ -104,3 +104,9 @@ def test_what_the_other_package_does_is_named():
         if words[:2] == ["python", "-m"]:
             group = GROUP if words[2] == "train" else typer.main.get_command(own)
             assert name == words[3] and name in group.commands
+
+
+def test_a_configuration_without_weights_is_not_scored(folder, tmp_path):
+    (tmp_path / "config.json").write_bytes((folder / "model" / "config.json").read_bytes())
+    done = invoke("evaluate", "--model", tmp_path, "--data", folder / "shards", app=app)
+    done.assert_one_line(f"{tmp_path}: has a config.json and no weights; give RUN/final")

@@ -1,6 +1,7 @@
 """The whole chain on a tiny model; its commands are real, started in processes that are loaded."""
 
 import json
+import shutil
 import subprocess
 
 import pytest
@@ -13,6 +14,7 @@ from tests.train import preloaded, runs
 from tests.train.evaluate.test_compare import make_model, sentences, write_rows
 from train.adapt import commands
 from train.adapt.corpus import write_corpus
+from train.adapt.options import AdaptOptions
 from train.cli import app
 from train.evaluate.splits import make_split
 from train.evaluate.task_file import read_task
@@ -153,3 +155,27 @@ def test_a_failed_command_names_itself_and_continues_later(place, tmp_path, monk
     done = adapt(place, tmp_path / "out")
     assert done.status == 1
     assert "python -m preprocess build-shards ... has failed" in done.errors
+
+
+def test_a_config_alone_begins_from_nothing(place, tmp_path, monkeypatch):
+    """Up to the pretraining, which is told to fail: its command and its schedule are a preset's."""
+    given = []
+
+    def call(words, env):
+        given.append([str(word) for word in words])
+        alone = ["--workers", "1"] * ("build-shards" in words)
+        return invoke(*words[4:], *alone).status if "preprocess" in words else 1
+
+    monkeypatch.setattr(subprocess, "call", call)
+    folder = tmp_path / "model"
+    folder.mkdir()
+    shutil.copy(place / "model" / "config.json", folder)
+    done = adapt(place, tmp_path / "out", "--model", folder)
+    assert done.status == 1 and "train/pretrain.py" in done.errors
+    vocabulary, build, pretrain = given
+    assert vocabulary[4] == "train-vocab"  # it has no tokenizer
+    assert build[build.index("--tokenizer") + 1] == str(tmp_path / "out" / "tokenizer")
+    assert pretrain[pretrain.index("--model") + 1] == str(folder)
+    assert "learning rate 0.002" in done.output  # new and narrow
+    options = AdaptOptions(place / "task.jsonl", str(folder), tmp_path / "out")
+    assert commands.before(options) == f"random:{folder}"
