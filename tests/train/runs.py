@@ -15,6 +15,7 @@ from tests.train import preloaded
 from tests.train.preloaded import ROOT
 from tests.train.shard_factory import ShardSpec, make_shards
 from train import pretrain
+from train.engine.peers import Peers
 from train.engine.process_group import Ranks, process_group
 
 MODEL = ("--model", "bert-tiny", "--config-overrides", "hidden_size=32,intermediate_size=64")
@@ -125,16 +126,18 @@ def run_new_ranks(words: list[str], ranks: int) -> str:
 def many_runs() -> Iterator[Ranks]:
     """Let one process run the trainer again and again, without what takes seconds each time.
 
-    DeepSpeed remembers the group of processes that it first saw, so all runs share one.
+    DeepSpeed remembers the group of processes that it first saw, so all runs share one, whose
+    processes have met.
     """
     with contextlib.ExitStack() as stack:
         ranks = stack.enter_context(process_group())
         shared = mock.patch.object(
             pretrain, "process_group", lambda *_: contextlib.nullcontext(ranks)
         )
+        met = mock.patch.object(pretrain, "meeting", lambda *_: contextlib.nullcontext(Peers()))
         peak = mock.patch("train.model.flops._measured_peak", lambda *_: 1e12)
         curves = mock.patch("train.run.finish.draw_curves")
-        for patch in (shared, peak, curves):
+        for patch in (shared, met, peak, curves):
             stack.enter_context(patch)
         yield ranks
 

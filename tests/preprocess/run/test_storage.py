@@ -60,7 +60,8 @@ def test_a_build_to_s3_that_was_stopped_continues_to_the_same_bytes(
 def _command(output: str, *inputs: object) -> list[str]:
     named = [word for path in inputs for word in ("--input", str(path))]
     sizes = ["--max-length", "64", "--validation-fraction", "0.2", "--split-size", "8KiB"]
-    return ["build-shards", *named, "--output", output, *sizes, "--workers", "1"]
+    tokenizer = ["--tokenizer", str(support.TOKENIZER)]
+    return ["build-shards", *named, "--output", output, *tokenizer, *sizes, "--workers", "1"]
 
 
 def test_input_from_s3_and_two_workers(built: Built, corpus: Path, s3: str) -> None:
