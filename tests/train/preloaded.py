@@ -196,7 +196,8 @@ def _become(request: dict, streams: list[int]) -> None:
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
     tempfile.tempdir = None
-    name, *arguments = request["command"]
+    # -P leaves the current folder out of sys.path, where it has not been put here.
+    name, *arguments = [word for word in request["command"] if word != "-P"]
     status: object = 0
     try:
         if name == "-c":

@@ -75,7 +75,7 @@ def test_csv_and_summary(tmp_path):
 
 
 def test_a_user_dictionary_decides_the_words(tmp_path):
-    (tmp_path / "words.txt").write_text("势分久\n", encoding="utf-8")
+    (tmp_path / "words.txt").write_text("势分久 1000000\n", encoding="utf-8")
     tokenizer, lines = load_tokenizer(support.TOKENIZER), ["天下大势分久必合"]
     starts = [
         encoder_for(tokenizer, "auto", lines, dicts).encode(pa.array(lines, pa.large_string()))
