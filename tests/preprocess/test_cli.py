@@ -301,7 +301,7 @@ def test_a_defect_is_one_line_with_a_log(monkeypatch: pytest.MonkeyPatch, tmp_pa
     def surprise(options: object) -> None:
         raise ZeroDivisionError("a surprise")
 
-    monkeypatch.setattr("preprocess.cli.plan_build", surprise)
+    monkeypatch.setattr("preprocess.build_command.plan_build", surprise)
     done = invoke("build-shards")
     assert done.status == 70
     assert done.errors.count("\n") == 1
