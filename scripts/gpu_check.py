@@ -7,7 +7,7 @@
 All of it takes less than nine minutes: each part has its own limit, and what does not fit any more
 is left out and named. Exit status 1 means that something was found wrong, not that time ran out.
 
-    python scripts/gpu_check.py --json gpu.json
+    python scripts/gpu_check.py --json gpu.json --logs logs
     python scripts/gpu_check.py --dry-run          # everything on a CPU at the smallest size
 
 The JSON is that of all benchmarks, with "parts": {NAME: {"status", "seconds", "note"}}; it is
@@ -18,6 +18,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,8 +37,9 @@ import torch  # noqa: E402
 from scripts.benchmark_report import Result, machine, show  # noqa: E402
 
 Results = dict[str, Result]
-# The quickest first, for what comes late may be cut.
-TESTS = ("test_varlen_attention.py", "test_parity.py", "test_runs.py")
+# The longest first: pytest hands its workers groups of tests in this order.
+TESTS = ("test_runs.py", "test_parity.py", "test_varlen_attention.py")
+MOST_WORKERS = 8  # a process on a GPU takes some 500 MB of it
 PRECISIONS = {
     "fp16": ("--precision", "fp16"),
     "bf16": ("--precision", "bf16"),
@@ -171,12 +173,26 @@ def run_tests(check: Check, limit: float) -> Results:
     """Run the tests; what they found is counted even if they were stopped."""
     log = check.folder / "tests.log"
     files = [f"tests/gpu/{name}" for name in TESTS]
-    command = [sys.executable, "-m", "pytest", "-vv", "-m", "gpu", "-p", "no:cacheprovider"]
+    workers = min(MOST_WORKERS, max((os.cpu_count() or 2) // 2, 1))
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-vv",
+        "-rfEs",
+        "-m",
+        "gpu",
+        "-p",
+        "no:cacheprovider",
+    ]
+    command += ["-n", str(workers), "--dist", "loadgroup"]
     try:
         status = execute([*command, *files], limit, log)
     finally:
         text = log.read_text(encoding="utf-8", errors="replace")
-        words = re.findall(r"^tests/gpu/\S.* (PASSED|FAILED|ERROR|SKIPPED)\b", text, re.MULTILINE)
+        words = re.findall(
+            r"^\[gw\d+\] \[ *\d+%\] (PASSED|FAILED|ERROR|SKIPPED)\b", text, re.MULTILINE
+        )
         counts = Counter(word.lower() for word in words)
         for word in ("passed", "failed", "error", "skipped"):
             check.results[f"tests_{word}"] = Result(counts[word], "tests")
@@ -240,6 +256,13 @@ def run_parts(check: Check, quick: bool) -> None:
         check.run("peers", 90 * slower, lambda limit: time_peers(check, limit))
 
 
+def keep_logs(folder: Path, logs: Path) -> None:
+    """Copy what the parts printed to where it stays."""
+    logs.mkdir(parents=True, exist_ok=True)
+    for log in folder.glob("*.log"):
+        shutil.copy(log, logs)
+
+
 def print_tables(check: Check) -> None:
     """Show what was found."""
     rows = [[name, o.status, f"{o.seconds:.0f}", o.note[:60]] for name, o in check.parts.items()]
@@ -256,6 +279,7 @@ def main() -> int:
     )
     parser.add_argument("--quick", action="store_true", help="leave the Trainer out")
     parser.add_argument("--json", type=Path, help="where to write the results")
+    parser.add_argument("--logs", type=Path, help="a folder for what every part printed")
     parser.add_argument("--minutes", type=float, help="time for all parts (8.5)")
     parser.add_argument("--dry-run", action="store_true", help="on a CPU, to try this script")
     options = parser.parse_args()
@@ -274,7 +298,11 @@ def main() -> int:
             deadline=time.monotonic() + 60 * minutes,
             json=options.json and options.json.resolve(),
         )
-        run_parts(check, options.quick)
+        try:
+            run_parts(check, options.quick)
+        finally:
+            if options.logs:
+                keep_logs(check.folder, options.logs)
     print_tables(check)
     return int(check.found_wrong)
 

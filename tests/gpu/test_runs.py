@@ -1,4 +1,7 @@
-"""Training on a GPU: precision x stage x accumulation, resumed, offloaded, compiled, padded."""
+"""Training on a GPU: precision x stage x accumulation, resumed, offloaded, compiled, padded.
+
+Tests of one group of runs stay with one worker of pytest-xdist, which makes those runs once.
+"""
 
 import json
 import math
@@ -16,7 +19,7 @@ from tests.train import runs
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 CLOSE = 0.03  # between losses of about 9, of runs that differ in rounding only
 HALF = ("fp16", "bf16")
-LIMIT = 900 if DRY_RUN else 120  # seconds of a group
+LIMIT = 900 if DRY_RUN else 240  # seconds of a group
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +53,7 @@ def layout_of(precision):
     return "padded" if why_no_packs(DTYPES[precision]) else "packed"
 
 
+@pytest.mark.xdist_group("matrix")
 @pytest.mark.parametrize("accumulation", ACCUMULATIONS)
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -61,6 +65,7 @@ def test_every_precision_and_stage_trains_alike(precision, stage, accumulation, 
     assert run["losses"] == pytest.approx(reference["losses"], abs=CLOSE)
 
 
+@pytest.mark.xdist_group("learning")
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_every_precision_and_stage_learns(precision, stage, group):
@@ -71,6 +76,7 @@ def test_every_precision_and_stage_learns(precision, stage, group):
     assert run["losses"][-1] == pytest.approx(found[f"fp32 {STAGES[-1]}"]["losses"][-1], abs=0.2)
 
 
+@pytest.mark.xdist_group("padded")
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_model_with_buffers_trains_padded_in_every_stage(precision, stage, group):
@@ -81,6 +87,7 @@ def test_a_model_with_buffers_trains_padded_in_every_stage(precision, stage, gro
     assert run["losses"] == pytest.approx(reference["losses"], abs=CLOSE)
 
 
+@pytest.mark.xdist_group("synchronizing")
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("precision", HALF)
 def test_no_step_waits_for_the_gpu_but_in_deepspeeds_own(precision, stage, group):
@@ -99,6 +106,7 @@ def _is_deepspeeds_step(at):
     return file.endswith("deepspeed/runtime/engine.py") and function == "step"
 
 
+@pytest.mark.xdist_group("resumed")
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(precision, stage, group):
@@ -112,6 +120,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(precision, stage, group):
         assert run["losses"] == pytest.approx(whole["losses"], abs=CLOSE)
 
 
+@pytest.mark.xdist_group("matrix")
 @pytest.mark.parametrize("accumulation", ACCUMULATIONS)
 def test_half_precisions_follow_each_other(accumulation, group):
     if layout_of("fp16") != layout_of("bf16"):
@@ -121,6 +130,7 @@ def test_half_precisions_follow_each_other(accumulation, group):
     assert one == pytest.approx(other, abs=3 * CLOSE)
 
 
+@pytest.mark.xdist_group("compiled")
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_compiled_models_train_alike(precision, group):
     found = group("compiled")
@@ -144,6 +154,7 @@ def test_two_gpus_train_as_one(tmp_path):
     assert found[0] == pytest.approx(found[1], abs=CLOSE)
 
 
+@pytest.mark.xdist_group("offloaded")
 @pytest.mark.parametrize("stage", [2, 3])
 @pytest.mark.parametrize("precision", HALF)
 def test_offloading_trains_or_says_what_is_missing(precision, stage, group):
