@@ -6,6 +6,7 @@ Prints {name: {"status", "output", "error", "losses", "layout"}} as its last lin
 """
 
 import contextlib
+import functools
 import io
 import json
 import shutil
@@ -27,6 +28,7 @@ STEPS = 6
 LEARNING = 15 if DRY_RUN else 60  # steps
 PRECISIONS = ("fp16", "bf16", "fp32")
 STAGES = (1, 3) if DRY_RUN else (0, 1, 2, 3)
+MOVES = {0: 3, 1: 0, 2: 3, 3: 1}  # to the stage that a stopped run goes on in
 ACCUMULATIONS = (1, 2) if DRY_RUN else (1, 8)
 COMMON = (
     *("--model", "bert-tiny", "--per-device-train-batch-size", "2", "--logging-steps", "1"),
@@ -88,20 +90,19 @@ def learning(folder: Path) -> Runs:
             yield name, account(folder, name, *options, "--precision", precision)
 
 
-def resumed(folder: Path) -> Runs:
-    """A run that was stopped after half of its steps goes on; also in another stage."""
-    saving = ("--save-steps", str(STEPS // 2), "--save-total-limit", "0")
-    for precision in PRECISIONS:
-        for stage in STAGES:
-            name = f"{precision} {stage}"
-            options = (*configuration(folder, stage), *saving, "--precision", precision)
-            yield f"{name} whole", account(folder, name, *options)
-            for now in {stage, STAGES[-1]} if stage == STAGES[-2] else {stage}:
-                copy = f"{name} on in {now}"
-                shutil.copytree(folder / name, folder / copy)
-                forget(folder / copy, STEPS // 2)
-                options = (*configuration(folder, now), *saving, "--precision", precision)
-                yield copy, account(folder, copy, *options)
+def resumed(folder: Path, precision: str) -> Runs:
+    """A run that was stopped after half of its steps goes on, in its stage and in another one."""
+    saving = ("--save-steps", str(STEPS // 2), "--save-total-limit", "0", "--precision", precision)
+    for stage in STAGES:
+        name = f"{precision} {stage}"
+        options = (*configuration(folder, stage), *saving)
+        yield f"{name} whole", account(folder, name, *options)
+        for now in (stage, MOVES[stage]):
+            copy = f"{name} on in {now}"
+            shutil.copytree(folder / name, folder / copy)
+            forget(folder / copy, STEPS // 2)
+            options = (*configuration(folder, now), *saving)
+            yield copy, account(folder, copy, *options)
 
 
 def offloaded(folder: Path) -> Runs:
@@ -115,8 +116,11 @@ def offloaded(folder: Path) -> Runs:
 
 def compiled(folder: Path) -> Runs:
     """With and without torch.compile; packs and, in fp32, padded batches."""
-    for precision in ("fp16", "bf16", "fp32"):
+    # Compiled code draws other numbers for dropout.
+    small = f"{COMMON[COMMON.index('--config-overrides') + 1]},hidden_dropout_prob=0"
+    for precision in PRECISIONS:
         options = (*configuration(folder, 2), "--precision", precision)
+        options += ("--config-overrides", small)
         yield f"{precision} as it is", account(folder, f"{precision} as it is", *options)
         name = f"{precision} compiled"
         yield name, account(folder, name, *options, "--torch-compile", "true")
@@ -150,7 +154,7 @@ def synchronizing(folder: Path) -> Runs:
 GROUPS = {
     "matrix": matrix,
     "learning": learning,
-    "resumed": resumed,
+    **{f"resumed {name}": functools.partial(resumed, precision=name) for name in PRECISIONS},
     "offloaded": offloaded,
     "compiled": compiled,
     "padded": padded,

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.gpu.device import DRY_RUN, why_no_packs
-from tests.gpu.gpu_runs import ACCUMULATIONS, PRECISIONS, STAGES, STEPS
+from tests.gpu.gpu_runs import ACCUMULATIONS, MOVES, PRECISIONS, STAGES, STEPS
 from tests.gpu.syncs import FIRST, LAST
 from tests.train import runs
 
@@ -90,32 +90,36 @@ def test_a_model_with_buffers_trains_padded_in_every_stage(precision, stage, gro
 @pytest.mark.xdist_group("synchronizing")
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("precision", HALF)
-def test_no_step_waits_for_the_gpu_but_in_deepspeeds_own(precision, stage, group):
-    """DeepSpeed reads the overflow (and in some stages the norm) once a step, within `step`."""
+def test_no_step_waits_for_the_gpu_but_deepspeed(precision, stage, group):
+    """DeepSpeed reads the overflow and the norm once a step; stage 3 waits for every module."""
     run = group("synchronizing")[f"{precision} {stage}"]
     assert run["status"] == 0, run["error"]
     if layout_of(precision) == "padded" and not DRY_RUN:
         pytest.skip("stock attention may wait where it likes")
-    own = [stack for stack in run["syncs"] if not any(_is_deepspeeds_step(at) for at in stack)]
+    own = [stack for stack in run["syncs"] if not _is_deepspeeds(stack)]
     assert not own, "\n".join(" < ".join(reversed(stack[-6:])) for stack in own[:5])
-    assert len(run["syncs"]) <= 4 * (LAST - FIRST), run["syncs"][:5]
+    if stage < 3:
+        assert len(run["syncs"]) <= 4 * (LAST - FIRST), run["syncs"][:5]
 
 
-def _is_deepspeeds_step(at):
-    file, _, function = at.rpartition(":")
-    return file.endswith("deepspeed/runtime/engine.py") and function == "step"
+def _is_deepspeeds(stack):
+    """Whether DeepSpeed stands further inside than anything of ours."""
+    ours = [n for n, frame in enumerate(stack) if frame.startswith(f"{runs.ROOT}/train/")]
+    theirs = [n for n, frame in enumerate(stack) if "/deepspeed/" in frame]
+    return max(theirs, default=-1) > max(ours, default=-1)
 
 
-@pytest.mark.xdist_group("resumed")
 @pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(
+    "precision",
+    [pytest.param(name, marks=pytest.mark.xdist_group(f"resumed {name}")) for name in PRECISIONS],
+)
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(precision, stage, group):
-    found = group("resumed")
+    found = group(f"resumed {precision}")
     whole = found[f"{precision} {stage} whole"]
     check(whole)
-    on = [run for name, run in found.items() if name.startswith(f"{precision} {stage} on in")]
-    assert on
-    for run in on:
+    for now in {stage, MOVES[stage]}:
+        run = found[f"{precision} {stage} on in {now}"]
         assert run["status"] == 0, run["error"]
         assert run["losses"] == pytest.approx(whole["losses"], abs=CLOSE)
 

@@ -10,7 +10,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from preprocess.errors import WholewordError
 from train.engine.adam import check_torch_adam
@@ -18,6 +18,7 @@ from train.engine.keys import AUTO, leave_out_removed
 from train.engine.precision import allow_fp16_on_cpu, cpu_has_bf16, fall_back
 from train.engine.scheduler import KINDS, check_scheduler
 from train.engine.sections import leave_out_unused, refused_keys
+from train.engine.zero import fit_zero, offloads
 from train.options import Options, flag
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,18 +34,6 @@ _SHARED = {
 }
 # RoBERTa's AdamW; no option changes them, a configuration file can.
 _ADAM = {"betas": [0.9, 0.98], "eps": 1e-6}
-# The Trainer derives these from the hidden size; buckets of this size suit every model here.
-_ZERO_AUTO = {
-    "reduce_bucket_size": 50_000_000,
-    "allgather_bucket_size": 50_000_000,
-    "stage3_prefetch_bucket_size": 50_000_000,
-    "stage3_param_persistence_threshold": 100_000,
-}
-# Why stage 0 runs as stage 1, which on one rank is the same mathematics.
-_WITHOUT_ZERO = {
-    "fp16": "without ZeRO, DeepSpeed divides the gradient by a loss scale that it never multiplied",
-    "bf16": "DeepSpeed's bf16 optimizer without ZeRO drifts away from fp32",
-}
 _CPU_OPTIMIZERS = ("adam", "adamw", "muon")  # those of DeepSpeed's that need no kernel of its own
 
 
@@ -132,7 +121,7 @@ def make_engine_plan(
     micro_batch_size, accumulation = resolver.batch(world_size)
     schedule, warmup_steps = resolver.schedule()
     precision = resolver.precision()
-    stage = resolver.zero(precision)
+    stage = resolver.zero(precision, world_size)
     resolver.gradients(precision)
     learning_rate, weight_decay = resolver.optimizer(stage)
     resolver.settle("gradient_clipping")
@@ -288,36 +277,14 @@ class _Resolver:
                 return name
         return "fp32" if values == {"fp16": False, "bf16": False} else None
 
-    def zero(self, precision: str) -> int:
+    def zero(self, precision: str, world_size: int) -> int:
         section = self.section("zero_optimization")
         stage = section.get("stage", 0)
         if isinstance(stage, bool) or stage not in (0, 1, 2, 3):
             raise self.error(f'"zero_optimization.stage" is {stage!r}', "write 0, 1, 2 or 3")
-        for key, value in _ZERO_AUTO.items():
-            if section.get(key) == AUTO:
-                section[key] = value
-        if stage == 0 and precision != "fp32":
-            stage = section["stage"] = 1
-            self.notes.append(f"ZeRO 0 -> 1: {_WITHOUT_ZERO[precision]}")
-        if self.hardware.device == "cpu":
-            for name in ("offload_optimizer", "offload_param"):
-                where = section.pop(name, None)
-                if isinstance(where, dict) and where.get("device", "none") != "none":
-                    self.notes.append(f"{name} -> off: everything is in CPU memory already")
-            self._leave_out_gpu_copies(section, stage)
-        return cast(int, stage)
-
-    def _leave_out_gpu_copies(self, section: dict[str, Any], stage: int) -> None:
-        """Turn off what copies gradients for the sake of a GPU's memory and streams.
-
-        The results are the same, bit for bit, and a small model is a sixth faster.
-        """
-        if stage not in (1, 2):
-            return
-        names = ("contiguous_gradients", "overlap_comm")
-        if asked := [name for name in names if section.get(name) is True]:
-            self.notes.append(f"{', '.join(asked)} -> off: copies that only a GPU gains by")
-        section.update({name: False for name in names if section.get(name, True) is True})
+        stage, notes = fit_zero(section, stage, precision, world_size, self.hardware.device)
+        self.notes += notes
+        return stage
 
     def gradients(self, precision: str) -> None:
         """Sum gradients over micro-batches and ranks in fp32, unless the file says otherwise.
@@ -377,9 +344,8 @@ class _Resolver:
             raise self.error(
                 f'"optimizer.params.torch_adam" is {asked!r}', 'write true, false or "auto"'
             )
-        offload = self.section("zero_optimization").get("offload_optimizer")
-        offloads = isinstance(offload, dict) and offload.get("device", "none") != "none"
-        if asked is not True and (offloads or (asked is False and self.hardware.device != "cpu")):
+        elsewhere = offloads(self.section("zero_optimization"), "offload_optimizer")
+        if asked is not True and (elsewhere or (asked is False and self.hardware.device != "cpu")):
             return
         if asked is not True:
             self.notes.append("optimizer -> torch's fused AdamW: DeepSpeed's has to be compiled")

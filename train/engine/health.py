@@ -61,7 +61,8 @@ class HealthMonitor:
         self._losses = []
         self._count_overflow(not self._engine.was_step_applied())
         norm = None if self._engine.fp16_enabled() else self._engine.get_global_grad_norm()
-        norm = loss.new_tensor(1.0) if norm is None else torch.as_tensor(norm).to(loss)
+        # new_ones is made on the GPU; new_tensor would copy a number there, and wait.
+        norm = loss.new_ones(()) if norm is None else torch.as_tensor(norm).to(loss)
         self._pending.append(_to_cpu(torch.stack([loss, norm])))
 
     @property

@@ -156,7 +156,7 @@ def process_group(peers: Peers | None = None) -> Iterator[Ranks]:
             store=peers.store or torch.distributed.HashStore(),
             rank=int(place["RANK"]),
             world_size=int(place["WORLD_SIZE"]),
-            device_id=device if launch and kind == "cuda" else None,
+            device_id=device if kind == "cuda" else None,
         )
         deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
         if kind != "cpu":

@@ -10,7 +10,6 @@ A conversion is used once and then deleted, so an interrupted one is a leftover 
 
 import argparse
 import contextlib
-import copy
 import io
 import os
 import shutil
@@ -259,10 +258,21 @@ def _load_universal(engine: Any, folder: Path) -> None:
     """Load a universal checkpoint, and mend what DeepSpeed's stage 3 makes of several groups."""
     with _universal(engine), contextlib.chdir(folder):  # paths are patterns here as well
         engine.load_checkpoint(os.curdir, tag=STATE)
-    # It gives all groups one tensor of the steps done, which each group's update would then count
-    # up. (The first group's hyperparameters, too; whoever loads sets them anew.)
-    for values in engine.optimizer.optimizer.state.values():
-        values["step"] = copy.deepcopy(values["step"])
+    _separate_steps(engine.optimizer.optimizer)
+
+
+def _separate_steps(optimizer: torch.optim.Optimizer) -> None:
+    """Give each parameter a count of the steps done of its own, where its update looks for it.
+
+    DeepSpeed gives all groups one tensor on the CPU, which each group's update would count up. (It
+    gives them the first group's hyperparameters, too; whoever loads sets them anew.) Torch's fused
+    and capturable updates want it beside the parameter, the others on the CPU.
+    """
+    beside = optimizer.defaults.get("fused") or optimizer.defaults.get("capturable")
+    for parameter, values in optimizer.state.items():
+        if torch.is_tensor(values.get("step")):
+            device = parameter.device if beside else "cpu"
+            values["step"] = values["step"].clone().to(device)
 
 
 @contextlib.contextmanager
@@ -286,6 +296,7 @@ def _load_plain(engine: Any, model: nn.Module, universal: Path, names: list[str]
         parameter.data.copy_(whole["fp32"].view_as(parameter))
         moments = {key: whole[key].view_as(parameter).to(parameter.device) for key in _MOMENTS}
         engine.optimizer.state[parameter] = moments | {"step": _read(folder / "step.pt")}
+    _separate_steps(engine.optimizer)
     _set_counters(engine, _read(universal / _WHOLE))
 
 

@@ -134,7 +134,8 @@ def _varlen(
     """One flash-attention call for all rows; CUDA, fp16 or bf16."""
     from torch.nn.attention.varlen import varlen_attn
 
-    q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
+    # The backward of `squeeze` is a view; that of `[0]` fills a tensor with zeros and copies.
+    q, k, v = (states.squeeze(0).transpose(0, 1) for states in (query, key, value))
     reach = -1 if sliding_window is None else sliding_window - 1
     output: Tensor = varlen_attn(
         q,  # [T, heads, head_dim]

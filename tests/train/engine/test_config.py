@@ -63,8 +63,27 @@ def test_copies_for_gpus_are_left_out_on_a_cpu(stage):
     made = plan({"zero_optimization": {"stage": stage}})  # DeepSpeed's default is true
     assert made.config["zero_optimization"]["contiguous_gradients"] is False
     assert not any("contiguous" in note for note in made.notes)
-    made = plan({"zero_optimization": {"stage": stage} | copies}, hardware=GPU)
+    made = plan({"zero_optimization": {"stage": stage} | copies}, hardware=GPU, world_size=2)
     assert made.config["zero_optimization"] == {"stage": stage} | copies
+    assert made.stage == stage
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_one_gpu_divides_and_copies_no_gradients(stage):
+    copies = {"contiguous_gradients": True, "overlap_comm": True}
+    made = plan({"zero_optimization": {"stage": stage} | copies}, hardware=GPU, world_size=1)
+    assert made.config["zero_optimization"] == {"stage": 1} | dict.fromkeys(copies, False)
+    assert made.stage == 1
+    assert ("ZeRO 2 -> 1: one GPU has no gradients to divide" in made.notes) == (stage == 2)
+    assert "contiguous_gradients, overlap_comm -> off: one GPU sends none" in made.notes
+
+
+@pytest.mark.parametrize("name", ["offload_optimizer", "offload_param"])
+def test_one_gpu_that_offloads_keeps_its_stage(name):
+    section = {"stage": 2, "contiguous_gradients": True, name: {"device": "cpu"}}
+    made = plan({"zero_optimization": section}, hardware=GPU, world_size=1)
+    assert made.config["zero_optimization"] == section
+    assert made.stage == 2
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from preprocess.errors import WholewordError
 from tests.train import runs
@@ -64,6 +65,23 @@ def test_what_can_be_moved_is_not_refused(was, now, same):
     before, after = layout(**was), layout(**was | now)
     universal.check(Path("step-1"), before, after)
     assert universal.is_same_layout(before, after) == same
+
+
+@pytest.mark.parametrize(("fused", "device"), [(True, "meta"), (False, "cpu")])
+def test_each_parameter_counts_its_own_steps_where_its_update_looks(fused, device):
+    """ "meta" stands for a GPU: torch's fused AdamW wants the count beside the parameter."""
+    step = torch.tensor(3.0)
+    parameters = [torch.nn.Parameter(torch.empty(2, device="meta")) for _ in range(2)]
+    optimizer = torch.optim.AdamW(parameters)
+    optimizer.defaults["fused"] = fused
+    for parameter in parameters:
+        optimizer.state[parameter] = {"step": step}
+    universal._separate_steps(optimizer)
+    first, second = (optimizer.state[parameter]["step"] for parameter in parameters)
+    assert {first.device.type, second.device.type} == {device}
+    assert first is not second
+    if device == "cpu":
+        assert first == second == 3 and first.data_ptr() != second.data_ptr()
 
 
 def test_every_stage_goes_on_as_every_other(tmp_path):
