@@ -6,7 +6,12 @@ from transformers import PreTrainedModel
 
 from train.engine.config import EnginePlan
 from train.engine.keys import readable_builds, readable_refusals
-from train.engine.optimizer import keep_gradient_norm, keep_rate_ratios, parameter_groups
+from train.engine.optimizer import (
+    find_overflow_at_once,
+    keep_gradient_norm,
+    keep_rate_ratios,
+    parameter_groups,
+)
 from train.engine.precision import let_scale_stay_at_minimum
 from train.options import Options
 
@@ -33,6 +38,7 @@ def start_engine(
         engine, *_ = deepspeed.initialize(model=model, model_parameters=groups, config=plan.config)
     engine.save_non_zero_checkpoint |= leads
     keep_gradient_norm(engine)
+    find_overflow_at_once(engine)
     keep_rate_ratios(engine, plan.learning_rate)
     let_scale_stay_at_minimum(engine)
     if options.optimization.torch_compile:

@@ -84,6 +84,16 @@ def test_without_zero_fp32_gradients_are_clipped_by_a_replaceable_method():
     )
 
 
+def test_zero_looks_for_overflows_in_averaged_gradients_by_a_replaceable_method():
+    file = "optimizer.py: find_overflow_at_once"
+    body = source(DeepSpeedZeroOptimizer.has_overflow_partitioned_grads_serial)
+    asked = source(DeepSpeedZeroOptimizer.has_overflow)
+    for word in ("range(len(self.bit16_groups))", "self.averaged_gradients[i]", "is not None"):
+        holds(word in body, file, f"has no {word} there any more")
+    asks = "self.has_overflow_partitioned_grads_serial()" in asked
+    holds(asks, file, "looks for overflows in another way")
+
+
 def test_zero_restores_clipping_and_scaler_from_checkpoints():
     for optimizer in ZERO:
         text = source(optimizer)

@@ -3,12 +3,15 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
+from deepspeed.runtime.zero.stage_1_and_2 import DeepSpeedZeroOptimizer
 from transformers import BertConfig, BertForMaskedLM, ModernBertConfig, ModernBertForMaskedLM
 
 from preprocess.errors import WholewordError
 from train.engine.optimizer import (
     enable_checkpointing,
     engine_values,
+    find_overflow_at_once,
     keep_rate_ratios,
     parameter_groups,
     set_learning_rate,
@@ -64,3 +67,25 @@ def test_each_group_keeps_its_share_of_the_rate():
     set_learning_rate(engine, 0.01)
     assert [g["lr"] for g in engine.optimizer.param_groups] == pytest.approx([0.01, 0.01, 0.0005])
     assert engine_values(engine)["learning_rate"] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("bad", [float("inf"), float("-inf"), float("nan"), None])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_overflows_are_found_as_deepspeed_finds_them(bad, dtype):
+    """In any gradient of any group, which stay as they are; the largest numbers are none."""
+    rows = [torch.full((3,), torch.finfo(dtype).max, dtype=dtype) for _ in range(3)]
+    rows[0][0] = torch.finfo(dtype).tiny / 2  # a denormal number
+    if bad is not None:
+        rows[2][1] = bad
+    before = [row.clone() for row in rows]
+    zero = object.__new__(DeepSpeedZeroOptimizer)
+    zero.bit16_groups, zero.averaged_gradients = [[], []], {0: rows[:2], 1: [None, rows[2]]}
+    expected = zero.has_overflow_partitioned_grads_serial()
+    engine = SimpleNamespace(optimizer=zero, device=torch.device("cpu"))
+    find_overflow_at_once(engine)
+    found = zero.has_overflow_partitioned_grads_serial()
+    assert found.equal(expected) and bool(found) == (bad is not None)
+    for was, now in zip(before, rows, strict=True):
+        assert was.view(torch.uint8).equal(now.view(torch.uint8))
+    zero.averaged_gradients = {0: [], 1: [None]}
+    assert not zero.has_overflow_partitioned_grads_serial()
