@@ -249,11 +249,14 @@ def run_parts(check: Check, quick: bool) -> None:
     check.run("tests", 270 * slower, lambda limit: run_tests(check, limit))
     check.run("shards", 60 * slower, lambda limit: build_shards(check, limit))
     for name in PRECISIONS:
+        most = 150 if "compiled" in name else 60
         check.run(
-            f"speed {name}", 60 * slower, lambda limit, name=name: time_training(check, name, limit)
+            f"speed {name}",
+            most * slower,
+            lambda limit, name=name: time_training(check, name, limit),
         )
     if not quick:
-        check.run("peers", 90 * slower, lambda limit: time_peers(check, limit))
+        check.run("peers", 150 * slower, lambda limit: time_peers(check, limit))
 
 
 def keep_logs(folder: Path, logs: Path) -> None:

@@ -54,10 +54,21 @@ def test_a_part_that_takes_too_long_is_stopped_with_what_it_started(check, tmp_p
 @pytest.mark.parametrize(
     ("status", "lines", "wrong"),
     [
-        (0, ["tests/gpu/a.py::test_b[1 2] PASSED [ 1%]", "tests/gpu/a.py::c SKIPPED (x)"], False),
-        (1, ["tests/gpu/a.py::test_b FAILED [ 1%]", "FAILED tests/gpu/a.py::test_b - x"], True),
-        (None, ["tests/gpu/a.py::test_b FAILED [ 1%]"], True),
-        (None, ["tests/gpu/a.py::test_b PASSED [ 1%]"], False),
+        (
+            0,
+            [
+                "[gw0] [  1%] PASSED tests/gpu/a.py::test_b[1 2]",
+                "[gw1] [ 50%] SKIPPED tests/gpu/a.py::c",
+            ],
+            False,
+        ),
+        (
+            1,
+            ["[gw0] [100%] FAILED tests/gpu/a.py::test_b", "FAILED tests/gpu/a.py::test_b - x"],
+            True,
+        ),
+        (None, ["[gw10] [  1%] FAILED tests/gpu/a.py::test_b"], True),
+        (None, ["tests/gpu/a.py::test_b", "[gw0] [  1%] PASSED tests/gpu/a.py::test_b"], False),
     ],
 )
 def test_tests_are_counted_even_where_they_were_stopped(check, status, lines, wrong, monkeypatch):

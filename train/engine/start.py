@@ -1,5 +1,7 @@
 """Hand a model to DeepSpeed."""
 
+import contextlib
+import io
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -34,7 +36,9 @@ def start_engine(
 
     groups = parameter_groups(model, plan.weight_decay)
     file = options.run.deepspeed
-    with readable_refusals(plan.config, file), readable_builds(file):
+    # Its bf16 optimizer prints ten lines about memory.
+    quiet = contextlib.redirect_stdout(io.StringIO())
+    with quiet, readable_refusals(plan.config, file), readable_builds(file):
         engine, *_ = deepspeed.initialize(model=model, model_parameters=groups, config=plan.config)
     engine.save_non_zero_checkpoint |= leads
     keep_gradient_norm(engine)
