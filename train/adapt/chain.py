@@ -21,8 +21,8 @@ from train.evaluate.contenders import has_tokenizer
 from train.evaluate.splits import make_split
 from train.evaluate.task_file import read_task
 from train.model.flops import FlopCounter
-from train.model.from_nothing import has_config_alone, new_config
-from train.model.presets import PRESETS, check_name, is_folder
+from train.model.from_nothing import begins_from_nothing, new_config
+from train.model.presets import check_name, is_folder
 from train.model.shards_vocabulary import shards_vocabulary
 from train.model.vocabulary_check import is_path, readable_errors
 
@@ -94,7 +94,7 @@ def _tokenizer(options: AdaptOptions, training: Path, say: Callable[[str], None]
     """The one asked for, the model's, or one that is trained for a model without one."""
     if options.tokenizer is not None:
         return options.tokenizer
-    if not _is_new(options.model) or has_tokenizer(options.model):
+    if not begins_from_nothing(options.model) or has_tokenizer(options.model):
         return options.model
     folder = options.output / "tokenizer"
     if not folder.exists():
@@ -135,7 +135,7 @@ def _build_other(
 def _schedule(options: AdaptOptions, domain: Path) -> Schedule:
     manifest = read_manifest(domain)
     part = manifest.parts["train"]
-    is_new = _is_new(options.model)
+    is_new = begins_from_nothing(options.model)
     if is_new:
         config, _ = new_config(options.model, shards_vocabulary(domain, manifest))
     else:
@@ -154,11 +154,6 @@ def _schedule(options: AdaptOptions, domain: Path) -> Schedule:
         passes=options.passes,
         learning_rate=options.learning_rate,
     )
-
-
-def _is_new(model: str) -> bool:
-    """Whether it is made from nothing; a folder that is named like a preset is a folder."""
-    return (model in PRESETS and not is_folder(Path(model))) or has_config_alone(model)
 
 
 def _say_schedule(schedule: Schedule, domain: Path, say: Callable[[str], None]) -> None:

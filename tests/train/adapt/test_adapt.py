@@ -179,3 +179,14 @@ def test_a_config_alone_begins_from_nothing(place, tmp_path, monkeypatch):
     assert "learning rate 0.002" in done.output  # new and narrow
     options = AdaptOptions(place / "task.jsonl", str(folder), tmp_path / "out")
     assert commands.before(options) == f"random:{folder}"
+
+
+def test_a_folder_named_like_a_preset_is_not_taken_for_it(place, tmp_path, monkeypatch):
+    """As by train/pretrain.py, which takes ./bert-tiny for the folder."""
+    given = []
+    monkeypatch.setattr(subprocess, "call", lambda words, env: given.append(words) or 1)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(place / "model", "bert-tiny")
+    for model, first in (("bert-tiny", "train-vocab"), ("./bert-tiny", "build-shards")):
+        adapt(place, tmp_path / first, "--model", model)
+        assert given.pop()[4] == first
