@@ -22,7 +22,7 @@ from train.evaluate.splits import make_split
 from train.evaluate.task_file import read_task
 from train.model.flops import FlopCounter
 from train.model.from_nothing import begins_from_nothing, new_config
-from train.model.presets import check_name, is_folder
+from train.model.presets import PRESETS, check_name, is_folder
 from train.model.shards_vocabulary import shards_vocabulary
 from train.model.vocabulary_check import is_path, readable_errors
 
@@ -94,7 +94,8 @@ def _tokenizer(options: AdaptOptions, training: Path, say: Callable[[str], None]
     """The one asked for, the model's, or one that is trained for a model without one."""
     if options.tokenizer is not None:
         return options.tokenizer
-    if not begins_from_nothing(options.model) or has_tokenizer(options.model):
+    brings_one = not begins_from_nothing(options.model) or has_tokenizer(options.model)
+    if brings_one and options.model not in PRESETS:
         return options.model
     folder = options.output / "tokenizer"
     if not folder.exists():
