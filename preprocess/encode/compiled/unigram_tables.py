@@ -9,6 +9,7 @@ import tokenizers
 from preprocess.encode.aligned import TokenizedDocuments
 from preprocess.encode.compiled.align import Text
 from preprocess.encode.compiled.character_map import (
+    SAME,
     CharacterMap,
     character_map_arrays,
     most_growth,
@@ -26,6 +27,7 @@ from preprocess.encode.compiled.unigram import (
     make_scratch,
     tokenize_documents,
 )
+from preprocess.encode.compiled.unigram_paths import Vocabulary
 from preprocess.encode.compiled.unigram_rules import UnigramRules, byte_pieces, parse_rules
 from preprocess.encode.library import LibraryTokenizer
 from preprocess.encode.tokenizer import corpus_description, vocab_size
@@ -33,6 +35,8 @@ from preprocess.format import id_dtype
 
 _UNKNOWN_PENALTY = 10.0
 """`K_UNK_PENALTY`: how much less an unknown character scores than the worst piece."""
+_GRAPHIC = range(0x21, 0x7F)
+"""ASCII that is neither white space nor a control character."""
 _KEPT = 1 << 16
 """Bytes of a document up to which scratch is kept."""
 
@@ -79,14 +83,17 @@ def _tables(arrays: Tables, rules: UnigramRules) -> UnigramTables:
     return UnigramTables(
         characters=CharacterMap(arrays["entries"], arrays["texts"], rules.pairs_quotes),
         white=arrays["white"],
-        labels=arrays["labels"],
-        bases=arrays["bases"],
-        ids=arrays["ids"],
-        scores=arrays["scores"],
+        plain=_plain(arrays, rules),
+        vocabulary=Vocabulary(
+            labels=arrays["labels"],
+            bases=arrays["bases"],
+            ids=arrays["ids"],
+            scores=arrays["scores"],
+            byte_ids=arrays["byte_ids"],
+            unknown=int(arrays["unknown"][0]),
+            unknown_score=float(arrays["unknown_score"][0]),
+        ),
         shapes=arrays["shapes"],
-        byte_ids=arrays["byte_ids"],
-        unknown=int(arrays["unknown"][0]),
-        unknown_score=float(arrays["unknown_score"][0]),
         collapses=rules.collapses,
         strips_left=rules.strips_left,
         strips_right=rules.strips_right,
@@ -95,6 +102,21 @@ def _tables(arrays: Tables, rules: UnigramRules) -> UnigramTables:
         prepends=rules.prepends,
         splits=rules.splits,
     )
+
+
+def _plain(arrays: Tables, rules: UnigramRules) -> np.ndarray:
+    """See `UnigramTables`; no byte where spaces do not part pre-tokens."""
+    entries, texts = arrays["entries"], arrays["texts"]
+    plain = np.zeros(256, np.bool_)
+    if not rules.splits or entries[0x20] != SAME:
+        return plain
+    for byte in _GRAPHIC:
+        entry = entries[byte]
+        alone = entry > 0 and texts[entry] == 1 and texts[entry + 1] in _GRAPHIC
+        plain[byte] = entry == SAME or alone
+    if rules.pairs_quotes:
+        plain[[ord(quote) for quote in "`'"]] = False
+    return plain
 
 
 def _build(tokenizer_json: str, rules: UnigramRules) -> Tables:
