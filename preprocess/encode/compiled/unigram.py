@@ -47,8 +47,7 @@ class UnigramTables(NamedTuple):
     white: np.ndarray
     """uint8 `[0x110000]`, a sum of WHITE and REGEX_SPACE."""
     plain: np.ndarray
-    """bool `[256]`, bytes that are normalized one by one to one that is not white space, and before
-    a space end a section."""
+    """uint8 `[256]`, what becomes of a byte of plain text; 0 for all others."""
     vocabulary: Vocabulary
     shapes: np.ndarray
     """uint32 `[vocabulary]`, bytes of each piece."""
@@ -155,60 +154,103 @@ def _tokenize_document(
     while position < end:
         behind = _next_space(data, position + 1, end)
         space = signed(data[position] == 0x20)
-        low, high, slot = 0, 0, -1
-        if behind - position <= LONGEST and not (is_first and space):
-            low, high = token_key(data, position, behind - position)
-            high |= _SECTION
-            slot = slot_of(low, high)
-        if slot >= 0 and cache[slot, 0] == low and cache[slot, 1] == high:
-            count = recall(cache, slot, shapes, _LENGTH_MASK, symbols, starts)
-            mark = 3 if space or prepends else 0
-            shift = character + space - mark
+        mark = 3 if space or prepends else 0
+        count = 0
+        if not (is_first and space):
+            low, high, slot = 0, 0, -1
+            if behind - position <= LONGEST:
+                low, high = token_key(data, position, behind - position)
+                high |= _SECTION
+                slot = slot_of(low, high)
+            if slot >= 0 and cache[slot, 0] == low and cache[slot, 1] == high:
+                count = recall(cache, slot, shapes, _LENGTH_MASK, symbols, starts)
+            else:
+                length = _write_plain(plain, data, position + space, behind, scratch.text, mark)
+                if length > mark:
+                    count, known = best_pieces(
+                        tables.vocabulary, scratch.paths, scratch.text, 0, length
+                    )
+                    if not known:
+                        count = 0
+                    elif slot >= 0 and count <= MOST:
+                        remember(cache, slot, low, high, symbols, count)
+        if count > 0:
+            first = character + space
             for index in range(count):
                 ids[at + index] = symbols[index]
-                begins[at + index] = shift + starts[index]
+                begins[at + index] = first - mark + starts[index]
                 flags[at + index] = 0
             flags[at] = FIRST
             if space and not splits_white:
                 begins[at] = character  # the mark is the space
             else:
-                begins[at] = character + space
+                begins[at] = first
                 if mark and count > 1 and starts[1] == mark:
                     flags[at + 1] = COVERED
             at += count
             character += behind - position
         else:
-            is_plain = position + space < behind
-            for index in range(position + space, behind):
-                is_plain &= plain[data[index]]
             while behind < end and not plain[data[behind - 1]]:
                 behind = _next_space(data, behind + 1, end)
-            length = map_characters(
-                tables.characters,
-                data,
-                position,
-                behind,
-                character,
-                scratch.normalized,
-                scratch.normalized_origins,
+            at, character = _tokenize_section(
+                tables, scratch, data, position, behind, character, is_first, pieces, at
             )
-            if length < 0:
-                return -1
-            character = signed(scratch.normalized_origins[length - 1]) + 1
-            strips_left = is_first and tables.strips_left and not tables.strips_first
-            length = _mark_spaces(tables, scratch, length, strips_left)
-            if is_plain and slot >= 0:
-                count, known = best_pieces(
-                    tables.vocabulary, scratch.paths, scratch.text, 0, length
-                )
-                if known and count <= MOST:
-                    remember(cache, slot, low, high, symbols, count)
-                at, _ = _write_pieces(scratch, 0, count, pieces, at, 0)
-            else:
-                at = _tokenize_text(tables, scratch, length, pieces, at)
+            if at < 0:
+                break
         position = behind
         is_first = False
     return at
+
+
+@unmanaged
+@kernel
+def _write_plain(
+    plain: np.ndarray, data: np.ndarray, begin: int, end: int, text: np.ndarray, mark: int
+) -> int:
+    """Write `mark` bytes of U+2581 and plain text: the number of bytes, 0 if it is not plain."""
+    for index in range(mark):
+        text[index] = _MARK[index]
+    for index in range(end - begin):
+        byte = plain[data[begin + index]]
+        if byte == 0:
+            return 0
+        text[mark + index] = byte
+    return mark + end - begin
+
+
+@unmanaged
+@kernel
+def _tokenize_section(
+    tables: UnigramTables,
+    scratch: Scratch,
+    data: np.ndarray,
+    begin: int,
+    end: int,
+    character: int,
+    is_first: bool,
+    pieces: Pieces,
+    at: int,
+) -> tuple[int, int]:
+    """Tokenize `data[begin:end]`, `character` characters of the document before it.
+
+    Returns:
+        the end of what was written, -1 if the library must do it; and the characters passed.
+    """
+    length = map_characters(
+        tables.characters,
+        data,
+        begin,
+        end,
+        character,
+        scratch.normalized,
+        scratch.normalized_origins,
+    )
+    if length < 0:
+        return -1, character
+    character = signed(scratch.normalized_origins[length - 1]) + 1
+    strips_left = is_first and tables.strips_left and not tables.strips_first
+    length = _mark_spaces(tables, scratch, length, strips_left)
+    return _tokenize_text(tables, scratch, length, pieces, at), character
 
 
 @unmanaged
@@ -306,7 +348,7 @@ def _tokenize_text(
     tables: UnigramTables, scratch: Scratch, end: int, pieces: Pieces, at: int
 ) -> int:
     """Write the pieces of a document; the end of what was written."""
-    text, cache = scratch.text, scratch.cache
+    text, origins, cache = scratch.text, scratch.origins, scratch.cache
     symbols, starts, ends = scratch.paths.symbols, scratch.paths.starts, scratch.paths.ends
     covered = 0  # the character behind the last piece
     begin = 0
@@ -335,34 +377,19 @@ def _tokenize_text(
             count, known = best_pieces(tables.vocabulary, scratch.paths, text, begin, behind)
             if slot >= 0 and known and count <= MOST:
                 remember(cache, slot, low, high, symbols, count)
-        at, covered = _write_pieces(scratch, begin, count, pieces, at, covered)
+        flag = FIRST
+        for index in range(count):
+            first = signed(origins[begin + starts[index]])
+            if covered > first:
+                flag |= COVERED
+            covered = signed(origins[begin + ends[index] - 1]) + 1
+            pieces.ids[at] = symbols[index]
+            pieces.begins[at] = first
+            pieces.flags[at] = flag
+            at += 1
+            flag = 0
         begin = behind
     return at
-
-
-@unmanaged
-@kernel
-def _write_pieces(
-    scratch: Scratch, begin: int, count: int, pieces: Pieces, at: int, covered: int
-) -> tuple[int, int]:
-    """Write the pieces of a pre-token that begins at `begin`.
-
-    Returns:
-        the end of what was written, and the character behind the last piece.
-    """
-    origins, paths = scratch.origins, scratch.paths
-    flag = FIRST
-    for index in range(count):
-        first = signed(origins[begin + paths.starts[index]])
-        if covered > first:
-            flag |= COVERED
-        covered = signed(origins[begin + paths.ends[index] - 1]) + 1
-        pieces.ids[at] = paths.symbols[index]
-        pieces.begins[at] = first
-        pieces.flags[at] = flag
-        at += 1
-        flag = 0
-    return at, covered
 
 
 @unmanaged

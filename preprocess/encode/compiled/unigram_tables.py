@@ -105,17 +105,19 @@ def _tables(arrays: Tables, rules: UnigramRules) -> UnigramTables:
 
 
 def _plain(arrays: Tables, rules: UnigramRules) -> np.ndarray:
-    """See `UnigramTables`; no byte where spaces do not part pre-tokens."""
+    """See `UnigramTables`; of ASCII alone, and nothing where spaces do not part pre-tokens."""
     entries, texts = arrays["entries"], arrays["texts"]
-    plain = np.zeros(256, np.bool_)
+    plain = np.zeros(256, np.uint8)
     if not rules.splits or entries[0x20] != SAME:
         return plain
     for byte in _GRAPHIC:
         entry = entries[byte]
-        alone = entry > 0 and texts[entry] == 1 and texts[entry + 1] in _GRAPHIC
-        plain[byte] = entry == SAME or alone
+        if entry == SAME:
+            plain[byte] = byte
+        elif entry > 0 and texts[entry] == 1 and texts[entry + 1] in _GRAPHIC:
+            plain[byte] = texts[entry + 1]
     if rules.pairs_quotes:
-        plain[[ord(quote) for quote in "`'"]] = False
+        plain[[ord(quote) for quote in "`'"]] = 0
     return plain
 
 
