@@ -252,7 +252,7 @@ def _tokenize_section(
             is_ascii = (low | high) & _NOT_ASCII == 0
             if is_part:
                 high |= _PART
-            slot = slot_of(low, high)
+            slot = slot_of(cache, low, high)
             if cache[slot, 0] == low and cache[slot, 1] == high:
                 count = recall(cache, slot, shapes, LENGTH_MASK, symbols, starts)
             else:

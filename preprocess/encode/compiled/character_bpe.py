@@ -156,7 +156,7 @@ def _tokenize_section(
         count = 0
         if behind - position <= LONGEST:
             low, high = token_key(text, position, behind - position)
-            slot = slot_of(low, high)
+            slot = slot_of(cache, low, high)
             if cache[slot, 0] == low and cache[slot, 1] == high:
                 count = recall(cache, slot, shapes, _LENGTH_MASK, symbols, starts)
             else:

@@ -161,7 +161,7 @@ def _tokenize_document(
             if behind - position <= LONGEST:
                 low, high = token_key(data, position, behind - position)
                 high |= _SECTION
-                slot = slot_of(low, high)
+                slot = slot_of(cache, low, high)
             if slot >= 0 and cache[slot, 0] == low and cache[slot, 1] == high:
                 count = recall(cache, slot, shapes, _LENGTH_MASK, symbols, starts)
             else:
@@ -368,7 +368,7 @@ def _tokenize_text(
         low, high, slot = 0, 0, -1
         if length <= LONGEST:
             low, high = token_key(text, begin, length)
-            slot = slot_of(low, high)
+            slot = slot_of(cache, low, high)
         if slot >= 0 and cache[slot, 0] == low and cache[slot, 1] == high:
             count = recall(cache, slot, tables.shapes, _LENGTH_MASK, symbols, starts)
             for index in range(count):
