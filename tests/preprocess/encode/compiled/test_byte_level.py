@@ -1,6 +1,5 @@
 import json
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,10 @@ from preprocess.encode.encoders import choose_encoder, unsupported_reason
 from preprocess.encode.segmenters import SegmenterSpec
 from tests.preprocess import support
 from tests.preprocess.encode.compiled import byte_level as zoo
-from tests.preprocess.encode.compiled import oracle
 from tests.preprocess.encode.compiled.equal import SEGMENTERS, check, check_pieces, encoder
 from tests.preprocess.encode.compiled.texts import PIECES, texts
+
+pytestmark = pytest.mark.usefixtures("one_jieba")
 
 MORE = [
     *["don't", "DON'T", "'S", "'ſ", "'ſt", "I'll", "they'Ve", "'", "''", "a'", "'r", "'l", "'Re"],
@@ -26,14 +26,6 @@ MORE = [
 ]
 pieces = st.one_of(st.sampled_from(MORE), texts, st.text("ab 1\n'sl,é国之\u0301", max_size=8))
 documents_of_pieces = st.lists(st.lists(pieces, max_size=8).map("".join), max_size=3)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_jieba() -> Iterator[None]:
-    """One dictionary in memory for all reference encoders."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("preprocess.encode.segmenters.jieba_tokenizer", oracle.private_jieba)
-        yield
 
 
 @pytest.mark.parametrize("variant", list(zoo.VARIANTS))

@@ -1,5 +1,4 @@
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,10 +8,11 @@ from hypothesis import strategies as st
 from preprocess.encode.encoders import choose_encoder
 from preprocess.encode.segmenters import SegmenterSpec
 from tests.preprocess.encode.compiled import character_bpe as zoo
-from tests.preprocess.encode.compiled import oracle
 from tests.preprocess.encode.compiled.byte_level import added
 from tests.preprocess.encode.compiled.equal import SEGMENTERS, check, check_pieces
 from tests.preprocess.encode.compiled.texts import PIECES, texts
+
+pytestmark = pytest.mark.usefixtures("one_jieba")
 
 MORE = [
     *["▁", "▁▁a", "a▁▁▁▁b", " ▁ ", "  x  y ", " ", "   ", "\n\n\n", "\n" * 20, "\t\t"],
@@ -21,14 +21,6 @@ MORE = [
 ]
 pieces = st.one_of(st.sampled_from(MORE), texts, st.text("ab ▁\n的道龘é,<", max_size=8))
 documents_of_pieces = st.lists(st.lists(pieces, max_size=8).map("".join), max_size=3)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_jieba() -> Iterator[None]:
-    """One dictionary in memory for all reference encoders."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("preprocess.encode.segmenters.jieba_tokenizer", oracle.private_jieba)
-        yield
 
 
 @pytest.mark.parametrize("variant", list(zoo.VARIANTS))

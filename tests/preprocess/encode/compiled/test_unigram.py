@@ -1,5 +1,4 @@
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -8,10 +7,11 @@ from hypothesis import strategies as st
 
 from preprocess.encode.encoders import choose_encoder
 from preprocess.encode.segmenters import SegmenterSpec
-from tests.preprocess.encode.compiled import oracle
 from tests.preprocess.encode.compiled import unigram as zoo
 from tests.preprocess.encode.compiled.equal import SEGMENTERS, check, check_pieces
 from tests.preprocess.encode.compiled.texts import texts
+
+pytestmark = pytest.mark.usefixtures("one_jieba")
 
 MORE = [
     *["▁", "▁▁a", "a▁b", " ▁ ", "  x  y ", " ", "   ", "\ta\n\nb\r\n", "\u3000中", "\u00a0x\u2003"],
@@ -37,14 +37,6 @@ MORE = [
 ]
 pieces = st.one_of(st.sampled_from(MORE), texts, st.text("ab ▁\n的道龘é", max_size=8))
 documents_of_pieces = st.lists(st.lists(pieces, max_size=8).map("".join), max_size=3)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_jieba() -> Iterator[None]:
-    """One dictionary in memory for all reference encoders."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("preprocess.encode.segmenters.jieba_tokenizer", oracle.private_jieba)
-        yield
 
 
 @pytest.mark.parametrize("variant", list(zoo.VARIANTS))
