@@ -12,6 +12,7 @@ from preprocess.encode.encoders import choose_encoder, unsupported_reason
 from preprocess.encode.segmenters import SegmenterSpec
 from tests.preprocess import support
 from tests.preprocess.encode.compiled import byte_level as zoo
+from tests.preprocess.encode.compiled.descriptions import changed
 from tests.preprocess.encode.compiled.equal import SEGMENTERS, check, check_pieces, encoder
 from tests.preprocess.encode.compiled.texts import PIECES, texts
 
@@ -67,15 +68,17 @@ def test_a_cache_of_pre_tokens_changes_nothing() -> None:
 
 
 def _spoilt(**changes: Any) -> str:
-    return zoo.changed(lambda description: description.update(changes))
+    return changed(zoo.trained(), lambda description: description.update(changes))
 
 
 def _spoilt_model(**changes: Any) -> str:
-    return zoo.changed(lambda description: description["model"].update(changes))
+    return changed(zoo.trained(), lambda description: description["model"].update(changes))
 
 
 def _with_added(*tokens: dict[str, Any], **changes: Any) -> str:
-    return zoo.changed(lambda d: d.update(added_tokens=[*d["added_tokens"], *tokens], **changes))
+    return changed(
+        zoo.trained(), lambda d: d.update(added_tokens=[*d["added_tokens"], *tokens], **changes)
+    )
 
 
 @pytest.mark.parametrize(
@@ -106,8 +109,9 @@ def _with_added(*tokens: dict[str, Any], **changes: Any) -> str:
         (lambda: _spoilt_model(dropout=0.1), "left out at random"),
         (lambda: _spoilt_model(end_of_word_suffix="</w>"), "end_of_word_suffix"),
         (
-            lambda: zoo.changed(
-                lambda d: (zoo.unknown_bytes(d, False), d["model"].update(unk_token=None))
+            lambda: changed(
+                zoo.trained(),
+                lambda d: (zoo.unknown_bytes(d, False), d["model"].update(unk_token=None)),
             ),
             "lacks 3 of the 256 bytes",
         ),
@@ -146,7 +150,7 @@ def test_literal_special_tokens_are_text() -> None:
 
 def test_large_vocabularies_get_larger_ids() -> None:
     words = {f"w{number}": 1500 + number for number in range(65_000)}
-    large = zoo.changed(lambda d: d["model"]["vocab"].update(words))
+    large = changed(zoo.trained(), lambda d: d["model"]["vocab"].update(words))
     assert unsupported_reason(large, SEGMENTERS[0]) is None
     assert (
         encoder(large, SEGMENTERS[0], "compiled").encode(pa.array([], pa.large_string())).ids.dtype

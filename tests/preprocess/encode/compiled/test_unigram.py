@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from preprocess.encode.encoders import choose_encoder
 from preprocess.encode.segmenters import SegmenterSpec
 from tests.preprocess.encode.compiled import unigram as zoo
+from tests.preprocess.encode.compiled.descriptions import changed
 from tests.preprocess.encode.compiled.equal import SEGMENTERS, check, check_pieces
 from tests.preprocess.encode.compiled.texts import texts
 
@@ -63,7 +64,7 @@ def test_every_code_point_among_letters(variant: str) -> None:
 
 
 def _spoilt(**changes: Any) -> str:
-    return zoo.changed(lambda description: description.update(changes))
+    return changed(zoo.trained(), lambda description: description.update(changes))
 
 
 @pytest.mark.parametrize(
@@ -88,12 +89,15 @@ def _spoilt(**changes: Any) -> str:
             "does not begin every word",
         ),
         (
-            lambda: zoo.changed(lambda d: d["model"].update(byte_fallback=True)),
+            lambda: changed(zoo.trained(), lambda d: d["model"].update(byte_fallback=True)),
             "lacks pieces for some bytes",
         ),
-        (lambda: zoo.changed(lambda d: d["model"].update(unk_id=None)), "no unknown piece"),
         (
-            lambda: zoo.changed(lambda d: d["added_tokens"][-1].update(special=False)),
+            lambda: changed(zoo.trained(), lambda d: d["model"].update(unk_id=None)),
+            "no unknown piece",
+        ),
+        (
+            lambda: changed(zoo.trained(), lambda d: d["added_tokens"][-1].update(special=False)),
             "added tokens that are not special",
         ),
     ],
