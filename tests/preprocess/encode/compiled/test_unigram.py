@@ -2,7 +2,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preprocess.encode.encoders import choose_encoder
@@ -37,6 +37,21 @@ MORE = [
     ],
 ]
 pieces = st.one_of(st.sampled_from(MORE), texts, st.text("ab ▁\n的道龘é", max_size=8))
+WORDS = [
+    "the",
+    "The",
+    "a",
+    "don't",
+    "''x",
+    "`",
+    "x.",
+    "~~",
+    "extraordinarily",
+    "\u00e9t\u00e9",
+    "中",
+    "",
+]
+WHITE = [*[" "] * 6, "  ", "\t", " \t", "\n ", "\u00a0 ", "▁", ""]
 documents_of_pieces = st.lists(st.lists(pieces, max_size=8).map("".join), max_size=3)
 
 
@@ -46,6 +61,15 @@ def test_equal_to_the_reference(
     variant: str, documents: list[str], segmenter: SegmenterSpec
 ) -> None:
     check(zoo.variant(variant), segmenter, documents)
+
+
+@pytest.mark.parametrize("variant", ["nfkc", "never", "words", "albert, converted", "spaces"])
+@settings(max_examples=15)
+@given(words=st.lists(st.tuples(st.sampled_from(WORDS), st.sampled_from(WHITE)), max_size=12))
+def test_plain_words_between_others(variant: str, words: list[tuple[str, str]]) -> None:
+    """Twice, so that words are found in the cache, whatever stood around them before."""
+    document = "".join(word + white for word, white in words)
+    check(zoo.variant(variant), SEGMENTERS[0], [document, f" {document}", document])
 
 
 @pytest.mark.parametrize("variant", list(zoo.VARIANTS))
