@@ -27,7 +27,7 @@ from preprocess.encode.compiled.pre_token_cache import (
 from preprocess.encode.compiled.pretokens import PreTokenizerTables, pre_token_end
 from preprocess.encode.compiled.seams import Seams, part_end
 from preprocess.encode.compiled.unmanaged import unmanaged
-from preprocess.encode.compiled.utf8 import decode
+from preprocess.encode.compiled.utf8 import count_characters, decode
 from preprocess.kernels import kernel
 
 LEAD_SHIFT, TRAIL_SHIFT = 12, 22
@@ -161,7 +161,7 @@ def _tokenize_document(
             )
         if behind > section_end:
             begins = character
-            character += _count_characters(data, section_end, behind)
+            character += count_characters(data, section_end, behind)
             ends = character
             if tables.trims:
                 keeps = tables.trim_keeps_first and (at == first or begins == 0)
@@ -252,7 +252,7 @@ def _tokenize_section(
             is_ascii = (low | high) & _NOT_ASCII == 0
             if is_part:
                 high |= _PART
-            slot = slot_of(low, high)
+            slot = slot_of(cache, low, high)
             if cache[slot, 0] == low and cache[slot, 1] == high:
                 count = recall(cache, slot, shapes, LENGTH_MASK, symbols, starts)
             else:
@@ -269,7 +269,7 @@ def _tokenize_section(
             else:
                 here = position + signed(starts[index])
                 first_character -= data[here] & 0xC0 == 0x80
-                character += _count_characters(data, here, position + signed(starts[index + 1]))
+                character += count_characters(data, here, position + signed(starts[index + 1]))
             begins = origin + max(first_character - prefix, 0)
             ends_at = origin + max(character - prefix, prefix)
             if tables.trims:
@@ -343,15 +343,6 @@ def _merge_with_unknown(
     word.starts[count] = end - begin
     find_merges(tables.merges, word, count)
     return merge_all(tables.merges, word, count)
-
-
-@unmanaged
-@kernel
-def _count_characters(data: np.ndarray, begin: int, end: int) -> int:
-    characters = 0
-    for index in range(begin, end):
-        characters += data[index] & 0xC0 != 0x80
-    return characters
 
 
 @unmanaged

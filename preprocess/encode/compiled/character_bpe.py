@@ -24,7 +24,7 @@ from preprocess.encode.compiled.pre_token_cache import (
 )
 from preprocess.encode.compiled.seams import Seams, part_end
 from preprocess.encode.compiled.unmanaged import unmanaged
-from preprocess.encode.compiled.utf8 import decode
+from preprocess.encode.compiled.utf8 import count_characters, decode
 from preprocess.kernels import kernel
 
 _LENGTH_MASK = SHAPE_LIMIT - 1
@@ -128,12 +128,12 @@ def _tokenize_document(
             if length < 0:
                 return -1
             at, covered = _tokenize_section(tables, scratch, length, pieces, at, covered)
-            character += _count_characters(data, position, section_end)
+            character += count_characters(data, position, section_end)
         if behind > section_end:
             pieces.ids[at] = token
             pieces.begins[at] = character
             pieces.flags[at] = FIRST | COVERED if covered > character else FIRST
-            character += _count_characters(data, section_end, behind)
+            character += count_characters(data, section_end, behind)
             covered = character
             at += 1
         position = behind
@@ -156,7 +156,7 @@ def _tokenize_section(
         count = 0
         if behind - position <= LONGEST:
             low, high = token_key(text, position, behind - position)
-            slot = slot_of(low, high)
+            slot = slot_of(cache, low, high)
             if cache[slot, 0] == low and cache[slot, 1] == high:
                 count = recall(cache, slot, shapes, _LENGTH_MASK, symbols, starts)
             else:
@@ -200,12 +200,3 @@ def _merge(tables: CharacterBpeTables, word: Word, text: np.ndarray, begin: int,
     word.starts[count] = end - begin
     find_merges(tables.merges, word, count)
     return merge_all(tables.merges, word, count)
-
-
-@unmanaged
-@kernel
-def _count_characters(data: np.ndarray, begin: int, end: int) -> int:
-    characters = 0
-    for index in range(begin, end):
-        characters += data[index] & 0xC0 != 0x80
-    return characters

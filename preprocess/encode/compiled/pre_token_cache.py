@@ -26,17 +26,17 @@ _MULTIPLIERS = (-7046029254386353131, -4417276706812531889)  # odd; as signed nu
 _HASH_SHIFT = 40
 
 
-def make_cache() -> np.ndarray:
-    """An empty cache, int64 `[_SIZE, 4]`."""
-    return np.zeros((_SIZE, 4), np.int64)
+def make_cache(size: int = _SIZE) -> np.ndarray:
+    """An empty cache, int64 `[size, 4]`; a power of two."""
+    return np.zeros((size, 4), np.int64)
 
 
 @unmanaged
 @kernel
-def slot_of(low: int, high: int) -> int:
+def slot_of(cache: np.ndarray, low: int, high: int) -> int:
     """Where the cache holds a pre-token."""
     mixed = low * _MULTIPLIERS[0] ^ high * _MULTIPLIERS[1]
-    return (mixed >> _HASH_SHIFT) & (_SIZE - 1)
+    return (mixed >> _HASH_SHIFT) & (len(cache) - 1)
 
 
 @unmanaged

@@ -11,6 +11,10 @@ OTHER, HARD, SOFT, CLOSER, SPACE = range(5)
 """Classes of characters; white space that is HARD too (the line feed) counts as HARD."""
 NORMAL, DOT, ENDED = range(3)
 """States: within a sentence, behind a full stop, behind the end of a sentence."""
+IS_INNER = np.array(
+    [byte < 0x80 and chr(byte) not in sentences.HARD | sentences.SOFT for byte in range(256)]
+)
+"""Bytes of ASCII that end no sentence."""
 
 _BOUNDARY = 4
 _STEPS = np.array(

@@ -1,4 +1,4 @@
-"""Eight bytes at once, from any place of an array."""
+"""Eight bytes at once, from any place of an array, and which of them is the one."""
 
 from typing import Any
 
@@ -20,3 +20,15 @@ load_word: Any = numba.extending.intrinsic(_load_word)
 
 `load_word(data, index)` is one instruction; plain kernels would take eight loads and shifts.
 """
+
+
+def _trailing_zeros(context: Any, value: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        is_never_zero = context.get_constant(numba.types.boolean, False)
+        return builder.cttz(arguments[0], is_never_zero)
+
+    return numba.types.int64(value), generate
+
+
+trailing_zeros: Any = numba.extending.intrinsic(_trailing_zeros)
+"""How many of the lowest bits of an int64 are zero."""

@@ -1,8 +1,9 @@
-"""Unigram: the best path through the pieces of a text, `tokenizers/src/models/unigram/model.rs`.
+"""Unigram (XLM-R, ALBERT, DeBERTa-v3): text to pieces.
 
-Scores are float64, added up from left to right; of equal paths the one stays that was found first.
-A document is normalized by a table, spaces become the replacement of `Metaspace` (U+2581), which
-begins each pre-token, and each pre-token takes the best path, unless it is cached.
+A document is cut into sections where a space follows plain text, of which neither changes what
+becomes of the other. A short section of plain text, most words of English, is looked up as it
+stands. Any other is normalized by a table, spaces become the replacement of `Metaspace` (U+2581),
+which begins each pre-token, and each pre-token takes the best path, unless it is cached.
 """
 
 from typing import NamedTuple
@@ -20,8 +21,10 @@ from preprocess.encode.compiled.pre_token_cache import (
     slot_of,
     token_key,
 )
+from preprocess.encode.compiled.unaligned import load_word, trailing_zeros
+from preprocess.encode.compiled.unigram_paths import Paths, Vocabulary, best_pieces, make_paths
 from preprocess.encode.compiled.unmanaged import unmanaged
-from preprocess.encode.compiled.utf8 import decode
+from preprocess.encode.compiled.utf8 import count_characters, decode
 from preprocess.kernels import kernel
 
 SPACES, MIXED = 1, 2
@@ -30,8 +33,11 @@ WHITE, REGEX_SPACE = 1, 2
 """Bits of `white`: what Rust calls white space, and what `\\s` matches."""
 
 _MARK = (0xE2, 0x96, 0x81)  # U+2581
-_NO_PIECE = -1
 _LENGTH_MASK = 0xFFF
+_ONES = 0x0101010101010101
+_SPACES, _HIGHEST = 0x20 * _ONES, 0x80 * _ONES - (1 << 64)
+_SECTION = 1 << 60
+"""Marks a key in the cache: it is a section of the text, not a pre-token."""
 
 
 class UnigramTables(NamedTuple):
@@ -40,20 +46,11 @@ class UnigramTables(NamedTuple):
     characters: CharacterMap
     white: np.ndarray
     """uint8 `[0x110000]`, a sum of WHITE and REGEX_SPACE."""
-    labels: np.ndarray
-    """uint16 `[cells]`, the vocabulary as a trie over bytes plus 1, see `trie`."""
-    bases: np.ndarray
-    """int32 `[cells]`."""
-    ids: np.ndarray
-    """int32 `[cells]`, the piece that ends there, or -1."""
-    scores: np.ndarray
-    """float64 `[cells]`, of that piece."""
+    plain: np.ndarray
+    """uint8 `[256]`, what becomes of a byte of plain text; 0 for all others."""
+    vocabulary: Vocabulary
     shapes: np.ndarray
     """uint32 `[vocabulary]`, bytes of each piece."""
-    byte_ids: np.ndarray
-    """int32 `[256]`, pieces for bytes of unknown characters; empty without `byte_fallback`."""
-    unknown: int
-    unknown_score: float
     collapses: int
     """0, SPACES or MIXED."""
     strips_left: bool
@@ -79,39 +76,19 @@ class Scratch(NamedTuple):
     """uint8, with U+2581 for spaces."""
     origins: np.ndarray
     """int32, the character of the document that each byte of `text` stands for."""
-    best: np.ndarray
-    """float64, the score of the best path that ends behind so many bytes."""
-    came_from: np.ndarray
-    """int32, where its last piece starts; -1 where no path ends."""
-    last: np.ndarray
-    """int32, its last piece."""
-    symbols: np.ndarray
-    """int32, the pieces of a pre-token."""
-    starts: np.ndarray
-    """int32, where they start."""
-    ends: np.ndarray
-    """int32, where they end."""
+    paths: Paths
     cache: np.ndarray
     """See `pre_token_cache`."""
 
 
 def make_scratch(size: int, cache: np.ndarray) -> Scratch:
     """Scratch for documents of `size` bytes after normalizing and adding marks."""
-
-    def integers() -> np.ndarray:
-        return np.empty(size + 1, np.int32)
-
     return Scratch(
         normalized=np.empty(size, np.uint8),
-        normalized_origins=integers(),
+        normalized_origins=np.empty(size, np.int32),
         text=np.empty(size, np.uint8),
-        origins=integers(),
-        best=np.empty(size + 1),
-        came_from=integers(),
-        last=integers(),
-        symbols=integers(),
-        starts=integers(),
-        ends=integers(),
+        origins=np.empty(size, np.int32),
+        paths=make_paths(size),
         cache=cache,
     )
 
@@ -142,42 +119,148 @@ def tokenize_documents(
     at = 0
     for document in range(len(left_over)):
         begin, end = text.offsets[document], text.offsets[document + 1]
-        character = 0
-        if tables.strips_first:
-            stripped = begin
-            if tables.strips_left:
-                stripped = _skip_white(tables.white, text.data, begin, end)
-            if tables.strips_right:
-                end = _white_end(tables.white, text.data, stripped, end)
-            for index in range(begin, stripped):
-                character += text.data[index] & 0xC0 != 0x80
-            begin = stripped
-        length = map_characters(
-            tables.characters,
-            text.data,
-            begin,
-            end,
-            character,
-            scratch.normalized,
-            scratch.normalized_origins,
-        )
-        if length < 0:
-            left_over[document] = True
-        else:
-            length = _mark_spaces(tables, scratch, length)
-            at = _tokenize_text(tables, scratch, length, pieces, at)
+        written = _tokenize_document(tables, scratch, text.data, begin, end, pieces, at)
+        left_over[document] = written < 0
+        at = max(at, written)
         offsets[document + 1] = at
     return at
 
 
 @unmanaged
 @kernel
-def _mark_spaces(tables: UnigramTables, scratch: Scratch, end: int) -> int:
+def _tokenize_document(
+    tables: UnigramTables,
+    scratch: Scratch,
+    data: np.ndarray,
+    position: int,
+    end: int,
+    pieces: Pieces,
+    at: int,
+) -> int:
+    """Tokenize `data[position:end]`; the end of what was written, -1 if the library must do it."""
+    cache, shapes, plain = scratch.cache, tables.shapes, tables.plain
+    symbols, starts = scratch.paths.symbols, scratch.paths.starts
+    ids, begins, flags = pieces.ids, pieces.begins, pieces.flags
+    prepends, splits_white = tables.prepends, tables.splits_white
+    character = 0
+    if tables.strips_first:
+        begin = position
+        if tables.strips_left:
+            position = _skip_white(tables.white, data, begin, end)
+        if tables.strips_right:
+            end = _white_end(tables.white, data, position, end)
+        character = count_characters(data, begin, position)
+    is_first = True
+    while position < end:
+        behind = _next_space(data, position + 1, end)
+        space = signed(data[position] == 0x20)
+        mark = 3 if space or prepends else 0
+        count = 0
+        if not (is_first and space):
+            low, high, slot = 0, 0, -1
+            if behind - position <= LONGEST:
+                low, high = token_key(data, position, behind - position)
+                high |= _SECTION
+                slot = slot_of(cache, low, high)
+            if slot >= 0 and cache[slot, 0] == low and cache[slot, 1] == high:
+                count = recall(cache, slot, shapes, _LENGTH_MASK, symbols, starts)
+            else:
+                length = _write_plain(plain, data, position + space, behind, scratch.text, mark)
+                if length > mark:
+                    count, known = best_pieces(
+                        tables.vocabulary, scratch.paths, scratch.text, 0, length
+                    )
+                    if not known:
+                        count = 0
+                    elif slot >= 0 and count <= MOST:
+                        remember(cache, slot, low, high, symbols, count)
+        if count > 0:
+            first = character + space
+            for index in range(count):
+                ids[at + index] = symbols[index]
+                begins[at + index] = first - mark + starts[index]
+                flags[at + index] = 0
+            flags[at] = FIRST
+            if space and not splits_white:
+                begins[at] = character  # the mark is the space
+            else:
+                begins[at] = first
+                if mark and count > 1 and starts[1] == mark:
+                    flags[at + 1] = COVERED
+            at += count
+            character += behind - position
+        else:
+            while behind < end and not plain[data[behind - 1]]:
+                behind = _next_space(data, behind + 1, end)
+            at, character = _tokenize_section(
+                tables, scratch, data, position, behind, character, is_first, pieces, at
+            )
+            if at < 0:
+                break
+        position = behind
+        is_first = False
+    return at
+
+
+@unmanaged
+@kernel
+def _write_plain(
+    plain: np.ndarray, data: np.ndarray, begin: int, end: int, text: np.ndarray, mark: int
+) -> int:
+    """Write `mark` bytes of U+2581 and plain text: the number of bytes, 0 if it is not plain."""
+    for index in range(mark):
+        text[index] = _MARK[index]
+    for index in range(end - begin):
+        byte = plain[data[begin + index]]
+        if byte == 0:
+            return 0
+        text[mark + index] = byte
+    return mark + end - begin
+
+
+@unmanaged
+@kernel
+def _tokenize_section(
+    tables: UnigramTables,
+    scratch: Scratch,
+    data: np.ndarray,
+    begin: int,
+    end: int,
+    character: int,
+    is_first: bool,
+    pieces: Pieces,
+    at: int,
+) -> tuple[int, int]:
+    """Tokenize `data[begin:end]`, `character` characters of the document before it.
+
+    Returns:
+        the end of what was written, -1 if the library must do it; and the characters passed.
+    """
+    length = map_characters(
+        tables.characters,
+        data,
+        begin,
+        end,
+        character,
+        scratch.normalized,
+        scratch.normalized_origins,
+    )
+    if length < 0:
+        return -1, character
+    character = signed(scratch.normalized_origins[length - 1]) + 1
+    strips_left = is_first and tables.strips_left and not tables.strips_first
+    length = _mark_spaces(tables, scratch, length, strips_left)
+    return _tokenize_text(tables, scratch, length, pieces, at), character
+
+
+@unmanaged
+@kernel
+def _mark_spaces(tables: UnigramTables, scratch: Scratch, end: int, strips_left: bool) -> int:
     """Write `text` and `origins` from the normalized text; the number of bytes."""
     white, source = tables.white, scratch.normalized
     text, origins = scratch.text, scratch.origins
     position = 0
-    if tables.strips_left and not tables.strips_first:
+    if strips_left:
         position = _skip_white(white, source, 0, end)
     if tables.strips_right and not tables.strips_first:
         end = _white_end(white, source, position, end)
@@ -266,7 +349,7 @@ def _tokenize_text(
 ) -> int:
     """Write the pieces of a document; the end of what was written."""
     text, origins, cache = scratch.text, scratch.origins, scratch.cache
-    symbols, starts, ends = scratch.symbols, scratch.starts, scratch.ends
+    symbols, starts, ends = scratch.paths.symbols, scratch.paths.starts, scratch.paths.ends
     covered = 0  # the character behind the last piece
     begin = 0
     while begin < end:
@@ -285,13 +368,13 @@ def _tokenize_text(
         low, high, slot = 0, 0, -1
         if length <= LONGEST:
             low, high = token_key(text, begin, length)
-            slot = slot_of(low, high)
+            slot = slot_of(cache, low, high)
         if slot >= 0 and cache[slot, 0] == low and cache[slot, 1] == high:
             count = recall(cache, slot, tables.shapes, _LENGTH_MASK, symbols, starts)
             for index in range(count):
                 ends[index] = starts[index + 1]
         else:
-            count, known = _best_pieces(tables, scratch, begin, behind)
+            count, known = best_pieces(tables.vocabulary, scratch.paths, text, begin, behind)
             if slot >= 0 and known and count <= MOST:
                 remember(cache, slot, low, high, symbols, count)
         flag = FIRST
@@ -311,97 +394,14 @@ def _tokenize_text(
 
 @unmanaged
 @kernel
-def _best_pieces(tables: UnigramTables, scratch: Scratch, begin: int, end: int) -> tuple[int, bool]:
-    """Set the pieces of `text[begin:end]`: their number, and whether none is unknown."""
-    _find_paths(tables, scratch, begin, end)
-    symbols, starts, ends = scratch.symbols, scratch.starts, scratch.ends
-    came_from, last = scratch.came_from, scratch.last
-    count = 0
-    known = True
-    position = end - begin
-    while position > 0:
-        start = signed(came_from[position])
-        piece = signed(last[position])
-        stop = position
-        if piece == tables.unknown:  # unknown characters that follow each other are one
-            known = False
-            while start > 0 and last[start] == tables.unknown:
-                start = signed(came_from[start])
-            piece = _whole_piece(tables, scratch.text, begin + start, begin + stop)
-        if piece == _NO_PIECE and len(tables.byte_ids) > 0:
-            for index in range(stop - 1, start - 1, -1):
-                symbols[count] = tables.byte_ids[scratch.text[begin + index]]
-                starts[count], ends[count] = start, stop
-                count += 1
-        else:
-            symbols[count] = tables.unknown if piece == _NO_PIECE else piece
-            starts[count], ends[count] = start, stop
-            count += 1
-        position = start
-    for index in range(count // 2):
-        other = count - 1 - index
-        symbols[index], symbols[other] = symbols[other], symbols[index]
-        starts[index], starts[other] = starts[other], starts[index]
-        ends[index], ends[other] = ends[other], ends[index]
-    return count, known
-
-
-@unmanaged
-@kernel
-def _find_paths(tables: UnigramTables, scratch: Scratch, begin: int, end: int) -> None:
-    """Set the best path to each byte of `text[begin:end]` at which one ends."""
-    text = scratch.text
-    best, came_from, last = scratch.best, scratch.came_from, scratch.last
-    labels, bases, ids, scores = tables.labels, tables.bases, tables.ids, tables.scores
-    length = end - begin
-    best[0] = 0.0
-    for index in range(1, length + 1):
-        came_from[index] = -1
-    start = 0
-    while start < length:
-        so_far = best[start]
-        _, behind = decode(text, begin + start)
-        single = behind - begin
-        has_single = False
-        base = 0
-        position = start
-        while position < length:
-            symbol = signed(text[begin + position]) + 1
-            cell = base + symbol
-            if labels[cell] != symbol:
-                break
-            position += 1
-            if ids[cell] >= 0:
-                score = scores[cell] + so_far
-                if came_from[position] < 0 or score > best[position]:
-                    best[position] = score
-                    came_from[position] = start
-                    last[position] = ids[cell]
-                has_single |= position == single
-            base = signed(bases[cell])
-            if base == 0:
-                break
-        if not has_single:
-            score = tables.unknown_score + so_far
-            if came_from[single] < 0 or score > best[single]:
-                best[single] = score
-                came_from[single] = start
-                last[single] = tables.unknown
-        start = single
-
-
-@unmanaged
-@kernel
-def _whole_piece(tables: UnigramTables, text: np.ndarray, begin: int, end: int) -> int:
-    """The piece that `text[begin:end]` is, or -1."""
-    base = 0
-    cell = 0
-    for position in range(begin, end):
-        symbol = signed(text[position]) + 1
-        cell = base + symbol
-        if tables.labels[cell] != symbol:
-            return _NO_PIECE
-        base = signed(tables.bases[cell])
-        if base == 0 and position + 1 < end:
-            return _NO_PIECE
-    return signed(tables.ids[cell])
+def _next_space(data: np.ndarray, position: int, end: int) -> int:
+    """Where the next space stands, or the end."""
+    while position < end and position + 8 <= len(data):
+        others = load_word(data, position) ^ _SPACES
+        zeros = (others - _ONES) & ~others & _HIGHEST  # the lowest one is right
+        if zeros:
+            return min(position + (trailing_zeros(zeros) >> 3), end)
+        position += 8
+    while position < end and data[position] != 0x20:
+        position += 1
+    return min(position, end)

@@ -9,6 +9,7 @@ import tokenizers
 from preprocess.encode.aligned import TokenizedDocuments
 from preprocess.encode.compiled.align import Text
 from preprocess.encode.compiled.character_map import (
+    SAME,
     CharacterMap,
     character_map_arrays,
     most_growth,
@@ -26,6 +27,7 @@ from preprocess.encode.compiled.unigram import (
     make_scratch,
     tokenize_documents,
 )
+from preprocess.encode.compiled.unigram_paths import Vocabulary
 from preprocess.encode.compiled.unigram_rules import UnigramRules, byte_pieces, parse_rules
 from preprocess.encode.library import LibraryTokenizer
 from preprocess.encode.tokenizer import corpus_description, vocab_size
@@ -33,6 +35,10 @@ from preprocess.format import id_dtype
 
 _UNKNOWN_PENALTY = 10.0
 """`K_UNK_PENALTY`: how much less an unknown character scores than the worst piece."""
+_GRAPHIC = range(0x21, 0x7F)
+"""ASCII that is neither white space nor a control character."""
+_CACHED = 1 << 16
+"""Words that are cached, 2 MiB: to find a path takes ten times as long as to look one up."""
 _KEPT = 1 << 16
 """Bytes of a document up to which scratch is kept."""
 
@@ -52,7 +58,7 @@ class UnigramTokenizer:
         self._tables = _tables(arrays, rules)
         self._dtype = id_dtype(int(arrays["vocab_size"][0]))
         self._growth = int(arrays["growth"][0])
-        self._cache = make_cache()
+        self._cache = make_cache(_CACHED)
         self._scratch = self._make_scratch(_KEPT)
 
     def tokenize(self, text: Text) -> TokenizedDocuments:
@@ -79,14 +85,17 @@ def _tables(arrays: Tables, rules: UnigramRules) -> UnigramTables:
     return UnigramTables(
         characters=CharacterMap(arrays["entries"], arrays["texts"], rules.pairs_quotes),
         white=arrays["white"],
-        labels=arrays["labels"],
-        bases=arrays["bases"],
-        ids=arrays["ids"],
-        scores=arrays["scores"],
+        plain=_plain(arrays, rules),
+        vocabulary=Vocabulary(
+            labels=arrays["labels"],
+            bases=arrays["bases"],
+            ids=arrays["ids"],
+            scores=arrays["scores"],
+            byte_ids=arrays["byte_ids"],
+            unknown=int(arrays["unknown"][0]),
+            unknown_score=float(arrays["unknown_score"][0]),
+        ),
         shapes=arrays["shapes"],
-        byte_ids=arrays["byte_ids"],
-        unknown=int(arrays["unknown"][0]),
-        unknown_score=float(arrays["unknown_score"][0]),
         collapses=rules.collapses,
         strips_left=rules.strips_left,
         strips_right=rules.strips_right,
@@ -95,6 +104,23 @@ def _tables(arrays: Tables, rules: UnigramRules) -> UnigramTables:
         prepends=rules.prepends,
         splits=rules.splits,
     )
+
+
+def _plain(arrays: Tables, rules: UnigramRules) -> np.ndarray:
+    """See `UnigramTables`; of ASCII alone, and nothing where spaces do not part pre-tokens."""
+    entries, texts = arrays["entries"], arrays["texts"]
+    plain = np.zeros(256, np.uint8)
+    if not rules.splits or entries[0x20] != SAME:
+        return plain
+    for byte in _GRAPHIC:
+        entry = entries[byte]
+        if entry == SAME:
+            plain[byte] = byte
+        elif entry > 0 and texts[entry] == 1 and texts[entry + 1] in _GRAPHIC:
+            plain[byte] = texts[entry + 1]
+    if rules.pairs_quotes:
+        plain[[ord(quote) for quote in "`'"]] = 0
+    return plain
 
 
 def _build(tokenizer_json: str, rules: UnigramRules) -> Tables:

@@ -45,3 +45,13 @@ def previous(data: np.ndarray, position: int) -> int:
     while data[position] & 0xC0 == 0x80:
         position -= 1
     return position
+
+
+@unmanaged
+@kernel
+def count_characters(data: np.ndarray, begin: int, end: int) -> int:
+    """Characters that begin in `data[begin:end]`."""
+    characters = 0
+    for index in range(begin, end):
+        characters += data[index] & 0xC0 != 0x80
+    return characters

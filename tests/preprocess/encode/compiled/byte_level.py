@@ -1,8 +1,6 @@
 """Byte-level BPE tokenizers with every option, around one vocabulary trained on the samples."""
 
-import copy
 import functools
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -10,9 +8,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from preprocess.encode.compiled.pretokens import CL100K, GPT2, PATTERNS
 from tests.preprocess import support
+from tests.preprocess.encode.compiled.descriptions import Description, changed
 from tests.preprocess.tokenizers_zoo import ROBERTA_TOKENS
-
-Description = dict[str, Any]
 
 PATTERN = {kind: pattern for pattern, kind in PATTERNS.items()}
 CONTRACTIONS = [" don't we'll I've it's", " DON'T We'LL i'Ve it'ſ", "'''s 's"]
@@ -134,10 +131,4 @@ VARIANTS: dict[str, Callable[[Description], Any]] = {
 @functools.cache
 def variant(name: str) -> str:
     """The trained tokenizer with a variant's parts."""
-    return changed(VARIANTS[name])
-
-
-def changed(change: Callable[[Description], Any]) -> str:
-    description = copy.deepcopy(json.loads(trained()))
-    change(description)
-    return json.dumps(description)
+    return changed(trained(), VARIANTS[name])

@@ -1,6 +1,5 @@
 """BPE over characters with every option, around one vocabulary trained on the samples."""
 
-import copy
 import functools
 import json
 from collections.abc import Callable
@@ -10,8 +9,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from tests.preprocess import support
 from tests.preprocess.encode.compiled.byte_level import added
-
-Description = dict[str, Any]
+from tests.preprocess.encode.compiled.descriptions import Description, changed
 
 SPECIAL = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
@@ -67,10 +65,4 @@ VARIANTS: dict[str, Callable[[Description], Any]] = {
 @functools.cache
 def variant(name: str) -> str:
     """The trained tokenizer with a variant's parts."""
-    return changed(VARIANTS[name])
-
-
-def changed(change: Callable[[Description], Any]) -> str:
-    description = copy.deepcopy(json.loads(trained()))
-    change(description)
-    return json.dumps(description)
+    return changed(trained(), VARIANTS[name])

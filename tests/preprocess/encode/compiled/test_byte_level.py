@@ -1,6 +1,5 @@
 import json
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,11 @@ from preprocess.encode.encoders import choose_encoder, unsupported_reason
 from preprocess.encode.segmenters import SegmenterSpec
 from tests.preprocess import support
 from tests.preprocess.encode.compiled import byte_level as zoo
-from tests.preprocess.encode.compiled import oracle
+from tests.preprocess.encode.compiled.descriptions import changed
 from tests.preprocess.encode.compiled.equal import SEGMENTERS, check, check_pieces, encoder
 from tests.preprocess.encode.compiled.texts import PIECES, texts
+
+pytestmark = pytest.mark.usefixtures("one_jieba")
 
 MORE = [
     *["don't", "DON'T", "'S", "'ſ", "'ſt", "I'll", "they'Ve", "'", "''", "a'", "'r", "'l", "'Re"],
@@ -26,14 +27,6 @@ MORE = [
 ]
 pieces = st.one_of(st.sampled_from(MORE), texts, st.text("ab 1\n'sl,é国之\u0301", max_size=8))
 documents_of_pieces = st.lists(st.lists(pieces, max_size=8).map("".join), max_size=3)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_jieba() -> Iterator[None]:
-    """One dictionary in memory for all reference encoders."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("preprocess.encode.segmenters.jieba_tokenizer", oracle.private_jieba)
-        yield
 
 
 @pytest.mark.parametrize("variant", list(zoo.VARIANTS))
@@ -75,15 +68,17 @@ def test_a_cache_of_pre_tokens_changes_nothing() -> None:
 
 
 def _spoilt(**changes: Any) -> str:
-    return zoo.changed(lambda description: description.update(changes))
+    return changed(zoo.trained(), lambda description: description.update(changes))
 
 
 def _spoilt_model(**changes: Any) -> str:
-    return zoo.changed(lambda description: description["model"].update(changes))
+    return changed(zoo.trained(), lambda description: description["model"].update(changes))
 
 
 def _with_added(*tokens: dict[str, Any], **changes: Any) -> str:
-    return zoo.changed(lambda d: d.update(added_tokens=[*d["added_tokens"], *tokens], **changes))
+    return changed(
+        zoo.trained(), lambda d: d.update(added_tokens=[*d["added_tokens"], *tokens], **changes)
+    )
 
 
 @pytest.mark.parametrize(
@@ -114,8 +109,9 @@ def _with_added(*tokens: dict[str, Any], **changes: Any) -> str:
         (lambda: _spoilt_model(dropout=0.1), "left out at random"),
         (lambda: _spoilt_model(end_of_word_suffix="</w>"), "end_of_word_suffix"),
         (
-            lambda: zoo.changed(
-                lambda d: (zoo.unknown_bytes(d, False), d["model"].update(unk_token=None))
+            lambda: changed(
+                zoo.trained(),
+                lambda d: (zoo.unknown_bytes(d, False), d["model"].update(unk_token=None)),
             ),
             "lacks 3 of the 256 bytes",
         ),
@@ -154,7 +150,7 @@ def test_literal_special_tokens_are_text() -> None:
 
 def test_large_vocabularies_get_larger_ids() -> None:
     words = {f"w{number}": 1500 + number for number in range(65_000)}
-    large = zoo.changed(lambda d: d["model"]["vocab"].update(words))
+    large = changed(zoo.trained(), lambda d: d["model"]["vocab"].update(words))
     assert unsupported_reason(large, SEGMENTERS[0]) is None
     assert (
         encoder(large, SEGMENTERS[0], "compiled").encode(pa.array([], pa.large_string())).ids.dtype

@@ -1,5 +1,4 @@
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,10 +8,12 @@ from hypothesis import strategies as st
 from preprocess.encode.encoders import choose_encoder
 from preprocess.encode.segmenters import SegmenterSpec
 from tests.preprocess.encode.compiled import character_bpe as zoo
-from tests.preprocess.encode.compiled import oracle
 from tests.preprocess.encode.compiled.byte_level import added
+from tests.preprocess.encode.compiled.descriptions import changed
 from tests.preprocess.encode.compiled.equal import SEGMENTERS, check, check_pieces
 from tests.preprocess.encode.compiled.texts import PIECES, texts
+
+pytestmark = pytest.mark.usefixtures("one_jieba")
 
 MORE = [
     *["▁", "▁▁a", "a▁▁▁▁b", " ▁ ", "  x  y ", " ", "   ", "\n\n\n", "\n" * 20, "\t\t"],
@@ -21,14 +22,6 @@ MORE = [
 ]
 pieces = st.one_of(st.sampled_from(MORE), texts, st.text("ab ▁\n的道龘é,<", max_size=8))
 documents_of_pieces = st.lists(st.lists(pieces, max_size=8).map("".join), max_size=3)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_jieba() -> Iterator[None]:
-    """One dictionary in memory for all reference encoders."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("preprocess.encode.segmenters.jieba_tokenizer", oracle.private_jieba)
-        yield
 
 
 @pytest.mark.parametrize("variant", list(zoo.VARIANTS))
@@ -52,26 +45,32 @@ def test_long_documents() -> None:
 
 
 def _with_added(*tokens: dict[str, Any]) -> str:
-    return zoo.changed(lambda d: d["added_tokens"].extend(tokens))
+    return changed(zoo.trained(), lambda d: d["added_tokens"].extend(tokens))
 
 
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
         (
-            lambda: zoo.changed(lambda d: d["model"]["vocab"].pop("<0x41>")),
+            lambda: changed(zoo.trained(), lambda d: d["model"]["vocab"].pop("<0x41>")),
             "lacks pieces for 1 of the 256 bytes",
         ),
-        (lambda: zoo.changed(lambda d: d["model"].update(ignore_merges=True)), "ignore_merges"),
         (
-            lambda: zoo.changed(lambda d: d["model"]["merges"].append(["<0x41>", "a"])),
+            lambda: changed(zoo.trained(), lambda d: d["model"].update(ignore_merges=True)),
+            "ignore_merges",
+        ),
+        (
+            lambda: changed(zoo.trained(), lambda d: d["model"]["merges"].append(["<0x41>", "a"])),
             "it merges pieces of bytes",
         ),
         (
-            lambda: zoo.changed(lambda d: d.update(normalizer=zoo.replace("ab", "c"))),
+            lambda: changed(zoo.trained(), lambda d: d.update(normalizer=zoo.replace("ab", "c"))),
             "its normalizer replaces {'String': 'ab'}",
         ),
-        (lambda: zoo.changed(lambda d: d.update(normalizer=None)), "its pre-tokenizer is Split"),
+        (
+            lambda: changed(zoo.trained(), lambda d: d.update(normalizer=None)),
+            "its pre-tokenizer is Split",
+        ),
         (lambda: _with_added(added("x", 9000, normalized=True)), "'x' is normalized"),
         (lambda: _with_added(added("x", 9000, normalized=False, lstrip=True)), "'x' has lstrip"),
     ],

@@ -6,9 +6,8 @@ import pytest
 
 from preprocess.encode.encoders import choose_encoder
 from tests.preprocess.encode.compiled import byte_level, character_bpe, unigram
+from tests.preprocess.encode.compiled.descriptions import Description, changed
 from tests.preprocess.encode.compiled.equal import SEGMENTERS, check
-
-Description = dict[str, Any]
 
 TEXTS = [
     *["a <mask> b<mask>", "a [MASK] b  [MASK]\n", "   ``x''  don't", "|||IP_ADDRESS|||a[unused7]"],
@@ -80,7 +79,7 @@ def _llama_2(description: Description) -> None:
     ],
 )
 def test_compiled(zoo: Any, family: Any) -> None:
-    tokenizer_json = zoo.changed(family)
+    tokenizer_json = changed(zoo.trained(), family)
     assert choose_encoder("auto", tokenizer_json, SEGMENTERS[1]) == ("compiled", None)
     if zoo is byte_level:  # the others' parts are among their variants
         check(tokenizer_json, SEGMENTERS[0], TEXTS)
@@ -94,4 +93,7 @@ def test_compiled(zoo: Any, family: Any) -> None:
     ],
 )
 def test_left_to_the_library(zoo: Any, family: Any, reason: str) -> None:
-    assert choose_encoder("auto", zoo.changed(family), SEGMENTERS[1]) == ("library", reason)
+    assert choose_encoder("auto", changed(zoo.trained(), family), SEGMENTERS[1]) == (
+        "library",
+        reason,
+    )

@@ -1,17 +1,18 @@
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preprocess.encode.encoders import choose_encoder
 from preprocess.encode.segmenters import SegmenterSpec
-from tests.preprocess.encode.compiled import oracle
 from tests.preprocess.encode.compiled import unigram as zoo
+from tests.preprocess.encode.compiled.descriptions import changed
 from tests.preprocess.encode.compiled.equal import SEGMENTERS, check, check_pieces
 from tests.preprocess.encode.compiled.texts import texts
+
+pytestmark = pytest.mark.usefixtures("one_jieba")
 
 MORE = [
     *["▁", "▁▁a", "a▁b", " ▁ ", "  x  y ", " ", "   ", "\ta\n\nb\r\n", "\u3000中", "\u00a0x\u2003"],
@@ -36,15 +37,22 @@ MORE = [
     ],
 ]
 pieces = st.one_of(st.sampled_from(MORE), texts, st.text("ab ▁\n的道龘é", max_size=8))
+WORDS = [
+    "the",
+    "The",
+    "a",
+    "don't",
+    "''x",
+    "`",
+    "x.",
+    "~~",
+    "extraordinarily",
+    "\u00e9t\u00e9",
+    "中",
+    "",
+]
+WHITE = [*[" "] * 6, "  ", "\t", " \t", "\n ", "\u00a0 ", "▁", ""]
 documents_of_pieces = st.lists(st.lists(pieces, max_size=8).map("".join), max_size=3)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_jieba() -> Iterator[None]:
-    """One dictionary in memory for all reference encoders."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("preprocess.encode.segmenters.jieba_tokenizer", oracle.private_jieba)
-        yield
 
 
 @pytest.mark.parametrize("variant", list(zoo.VARIANTS))
@@ -53,6 +61,15 @@ def test_equal_to_the_reference(
     variant: str, documents: list[str], segmenter: SegmenterSpec
 ) -> None:
     check(zoo.variant(variant), segmenter, documents)
+
+
+@pytest.mark.parametrize("variant", ["nfkc", "never", "words", "albert, converted", "spaces"])
+@settings(max_examples=15)
+@given(words=st.lists(st.tuples(st.sampled_from(WORDS), st.sampled_from(WHITE)), max_size=12))
+def test_plain_words_between_others(variant: str, words: list[tuple[str, str]]) -> None:
+    """Twice, so that words are found in the cache, whatever stood around them before."""
+    document = "".join(word + white for word, white in words)
+    check(zoo.variant(variant), SEGMENTERS[0], [document, f" {document}", document])
 
 
 @pytest.mark.parametrize("variant", list(zoo.VARIANTS))
@@ -71,7 +88,7 @@ def test_every_code_point_among_letters(variant: str) -> None:
 
 
 def _spoilt(**changes: Any) -> str:
-    return zoo.changed(lambda description: description.update(changes))
+    return changed(zoo.trained(), lambda description: description.update(changes))
 
 
 @pytest.mark.parametrize(
@@ -96,12 +113,15 @@ def _spoilt(**changes: Any) -> str:
             "does not begin every word",
         ),
         (
-            lambda: zoo.changed(lambda d: d["model"].update(byte_fallback=True)),
+            lambda: changed(zoo.trained(), lambda d: d["model"].update(byte_fallback=True)),
             "lacks pieces for some bytes",
         ),
-        (lambda: zoo.changed(lambda d: d["model"].update(unk_id=None)), "no unknown piece"),
         (
-            lambda: zoo.changed(lambda d: d["added_tokens"][-1].update(special=False)),
+            lambda: changed(zoo.trained(), lambda d: d["model"].update(unk_id=None)),
+            "no unknown piece",
+        ),
+        (
+            lambda: changed(zoo.trained(), lambda d: d["added_tokens"][-1].update(special=False)),
             "added tokens that are not special",
         ),
     ],

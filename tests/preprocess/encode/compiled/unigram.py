@@ -1,16 +1,13 @@
 """Unigram tokenizers with every option, around one vocabulary trained on the samples."""
 
-import copy
 import functools
-import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.preprocess.encode.compiled.descriptions import Description, changed
 from tests.preprocess.tokenizers_zoo import save_unigram
-
-Description = dict[str, Any]
 
 
 @functools.cache
@@ -94,10 +91,4 @@ VARIANTS: dict[str, Callable[[Description], Any]] = {
 @functools.cache
 def variant(name: str) -> str:
     """The trained tokenizer with a variant's parts."""
-    return changed(VARIANTS[name])
-
-
-def changed(change: Callable[[Description], Any]) -> str:
-    description = copy.deepcopy(json.loads(trained()))
-    change(description)
-    return json.dumps(description)
+    return changed(trained(), VARIANTS[name])

@@ -7,6 +7,7 @@ import json
 from tests import corpora
 from tests.preprocess.encode.compiled import byte_level as zoo
 from tests.preprocess.encode.compiled import character_bpe, unigram
+from tests.preprocess.encode.compiled.descriptions import Description, changed
 
 
 @functools.cache
@@ -19,13 +20,13 @@ def tokenizer_json(name: str) -> str:
         return character_bpe.variant(variant)
     entries, merges = {"gpt2": _gpt2, "qwen": _qwen}[vocabulary]()
 
-    def change(description: zoo.Description) -> None:
+    def change(description: Description) -> None:
         description["model"] |= {"vocab": entries, "merges": merges}
         for number, token in enumerate(description["added_tokens"]):
             token["id"] = len(entries) + number
         zoo.VARIANTS[variant](description)
 
-    return zoo.changed(change)
+    return changed(zoo.trained(), change)
 
 
 def _gpt2() -> tuple[dict[str, int], list[list[str]]]:
