@@ -23,6 +23,7 @@ from scripts.benchmark_report import Result, show, write_json  # noqa: E402
 from scripts.benchmark_training import build_reviews  # noqa: E402
 
 EVERY = 10  # steps of one value
+ROWS = ("--max-length", "128")
 
 
 def measure(checkout: Path, data: Path, model: str, rows: int, steps: int) -> list[float]:
@@ -45,7 +46,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, help="shards; default: build them of the reviews")
+    parser.add_argument(
+        "--data", type=Path, help="shards; default: each builds its own of the reviews"
+    )
     parser.add_argument("--model", default="bert-tiny", help="a preset")
     parser.add_argument("--rows", type=int, nargs="*", default=[8, 32], help="in a micro-batch")
     parser.add_argument("--steps", type=int, default=150)
@@ -56,11 +59,16 @@ def main() -> None:
     checkouts = {"here": ROOT} | ({"beside": options.beside.resolve()} if options.beside else {})
     found: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        data = options.data or build_reviews(Path(folder), "--max-length", "128")
+        data = {
+            name: options.data or build_reviews(Path(folder) / name, *ROWS, checkout=checkout)
+            for name, checkout in checkouts.items()
+        }
         for _ in range(options.rounds):
             for rows in options.rows:
                 for name, checkout in checkouts.items():
-                    values = measure(checkout, data.resolve(), options.model, rows, options.steps)
+                    values = measure(
+                        checkout, data[name].resolve(), options.model, rows, options.steps
+                    )
                     found.setdefault(f"{name}, {rows} rows", []).extend(values)
     results, lines = {}, []
     for name, values in found.items():

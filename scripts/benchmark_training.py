@@ -253,7 +253,7 @@ def measure(work: Work, peers: list[str]) -> dict[str, Result]:
     return results
 
 
-def build_reviews(folder: Path, *options: str) -> Path:
+def build_reviews(folder: Path, *options: str, checkout: Path = ROOT) -> Path:
     """Build shards of the product reviews with the vocabulary of the Chinese BERT."""
     from transformers import BertTokenizerFast
 
@@ -268,7 +268,7 @@ def build_reviews(folder: Path, *options: str) -> Path:
         *("--tokenizer", str(folder / "tokenizer"), "--input", str(fetch("reviews.txt"))),
         *options,
     ]
-    subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
+    subprocess.run(command, cwd=checkout, check=True, stdout=sys.stderr)
     return folder / "shards"
 
 
