@@ -17,7 +17,7 @@ from preprocess.run.state import writing
 from preprocess.sigbus import report_truncation
 from preprocess.write.hugging_face import dataset_files
 from preprocess.write.manifest import Manifest, PartEntry, ShardEntry, read_manifest, write_manifest
-from preprocess.write.shards import INDEX_SCHEMA, scan_shard, shard_schema, write_index
+from preprocess.write.shards import INDEX_SCHEMA, index_table, scan_shard, shard_schema, write_index
 
 
 def verify_dataset(folder: Path) -> Iterator[str]:
@@ -91,7 +91,7 @@ def _verify_shard(folder: Path, manifest: Manifest, shard: ShardEntry, number: i
         raise _wrong(path, f"it cannot be read ({error})") from error
     if (rows, tokens, words) != (shard.rows, shard.tokens, shard.words):
         raise _wrong(path, "its counts of rows, tokens or words differ from the manifest's")
-    return pa.Table.from_pylist(entries, schema=INDEX_SCHEMA)
+    return index_table(entries)
 
 
 def _verify_dataset_file(path: Path, expected: object) -> None:

@@ -31,9 +31,11 @@ from preprocess.write.manifest import (
 )
 from preprocess.write.shards import (
     INDEX_SCHEMA,
+    arrow_array,
     batches_checksum,
     index_bytes,
     lengths_checksum,
+    numpy_values,
     shard_name,
     write_index,
 )
@@ -85,7 +87,8 @@ def _finalize_part(plan: BuildPlan, name: Part, reports: list[TaskReport]) -> Pa
         own = (_load_index(plan, report, name) for report in reports)
         for table in itertools.chain(earlier, own):
             few = table.drop_columns(["lengths"])
-            numbers.append(few.take(np.arange(len(few))))  # a copy, so that the lengths may go
+            rows = arrow_array(np.arange(len(few)))
+            numbers.append(few.take(rows))  # a copy, so that the lengths may go
             lengths.append(lengths_checksum(table))
             yield table
 
@@ -121,7 +124,7 @@ def _base_index(plan: BuildPlan, name: str, base: PartEntry) -> list[pa.Table]:
         whole = pa.ipc.open_file(path.read_bytes()).read_all().slice(0, base.batches)
     except (OSError, pa.ArrowInvalid):
         whole = INDEX_SCHEMA.empty_table()
-    numbers = whole["shard"].to_numpy()
+    numbers = numpy_values(whole["shard"])
     bounds = np.searchsorted(numbers, np.arange(len(base.shards) + 1)).tolist()
     tables = [whole.slice(begin, end - begin) for begin, end in pairwise(bounds)]
     if xxhash.xxh3_128_hexdigest(index_bytes(tables)) != base.index_xxh3_128:

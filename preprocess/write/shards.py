@@ -135,7 +135,7 @@ class ShardWriter:
         self._schema = schema
         self._pending: list[Rows] = []
         self._pending_rows = 0
-        self._index: list[dict[str, object]] = []
+        self._index: list[dict[str, Any]] = []
         self._hash = xxhash.xxh3_128()
         self.rows = self.tokens = self.words = self.bytes = 0
         self.xxh3_128 = ""
@@ -178,7 +178,7 @@ class ShardWriter:
     @property
     def index(self) -> pa.Table:
         """This shard's rows of `index.arrow`."""
-        return pa.Table.from_pylist(self._index, schema=INDEX_SCHEMA)
+        return index_table(self._index)
 
     def _flush(self, whole_batches_only: bool) -> None:
         if not self._pending_rows:
@@ -216,12 +216,49 @@ class ShardWriter:
 
 def record_batch(rows: Rows, schema: pa.Schema) -> pa.RecordBatch:
     """One record batch of a shard from flat rows (offsets[0] must be 0)."""
-    offsets = pa.array(rows.offsets.astype(np.int32))
+    offsets = arrow_array(rows.offsets.astype(np.int32))
     columns = [
-        pa.ListArray.from_arrays(offsets, pa.array(values))
+        pa.ListArray.from_arrays(offsets, arrow_array(values))
         for values in (rows.ids, rows.word_starts, rows.sentence_starts)
     ]
-    return pa.RecordBatch.from_arrays([*columns, pa.array(rows.documents)], schema=schema)
+    return pa.RecordBatch.from_arrays([*columns, arrow_array(rows.documents)], schema=schema)
+
+
+def numpy_values(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Numbers of an array without nulls, of one chunk no copy; `to_numpy` would import pandas."""
+    if isinstance(array, pa.ChunkedArray):
+        empty = np.empty(0, array.type.to_pandas_dtype())
+        return np.concatenate([empty, *map(numpy_values, array.chunks)])
+    data = array.buffers()[1]
+    if data is None:
+        return np.empty(0, array.type.to_pandas_dtype())
+    values = np.frombuffer(data, array.type.to_pandas_dtype())
+    return values[array.offset : array.offset + len(array)]
+
+
+def index_table(entries: Sequence[dict[str, Any]]) -> pa.Table:
+    """Rows of `index.arrow`, a dictionary each, whose `lengths` are uint16 `[rows]`."""
+    numbers = [
+        arrow_array(np.array([entry[name] for entry in entries], _dtype_of(name)))
+        for name in _NUMBERS
+    ]
+    lengths = [entry["lengths"] for entry in entries]
+    offsets = np.cumsum([0, *map(len, lengths)], dtype=np.int64)
+    flat = arrow_array(np.concatenate([np.empty(0, np.uint16), *lengths]))
+    lists = pa.LargeListArray.from_arrays(arrow_array(offsets), flat)
+    return pa.Table.from_arrays([*numbers, lists], schema=INDEX_SCHEMA)
+
+
+def _dtype_of(name: str) -> np.dtype:
+    """Of one of the index's `_NUMBERS`."""
+    return np.dtype(INDEX_SCHEMA.field(name).type.to_pandas_dtype())
+
+
+def arrow_array(values: np.ndarray) -> pa.Array:
+    """An Arrow array of numbers or bools; `pa.array` would import pandas, for 0.4 s a process."""
+    content = np.packbits(values, bitorder="little") if values.dtype == bool else values
+    buffer = pa.py_buffer(np.ascontiguousarray(content))
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, buffer])
 
 
 def open_batch(data: pa.Buffer, offset: int, size: int, schema: pa.Schema) -> pa.RecordBatch:
@@ -300,7 +337,7 @@ def read_index(path: Path) -> ShardIndex:
         batch.validate()  # what it says of itself is not hashed before it is used
     return ShardIndex(
         **_columns(batches),
-        lengths=tuple(batch.column("lengths").flatten().to_numpy() for batch in batches),
+        lengths=tuple(numpy_values(batch.column("lengths").flatten()) for batch in batches),
         first_batches=np.cumsum([0, *(batch.num_rows for batch in batches)]),
     )
 
@@ -319,16 +356,16 @@ def _hash_columns(columns: dict[str, np.ndarray]) -> str:
 
 def lengths_checksum(table: pa.Table) -> str:
     """xxh3-64 of the row lengths of one shard's rows of the index."""
-    lengths = [chunk.flatten().to_numpy() for chunk in table["lengths"].chunks]
-    return xxhash.xxh3_64_hexdigest(np.concatenate([np.empty(0, np.uint16), *lengths]).data)
+    lengths = pa.chunked_array([chunk.flatten() for chunk in table["lengths"].chunks], pa.uint16())
+    return xxhash.xxh3_64_hexdigest(numpy_values(lengths).data)
 
 
 def _columns(tables: Sequence[pa.RecordBatch | pa.Table]) -> dict[str, np.ndarray]:
     return {
         name: np.concatenate(
             [
-                np.empty(0, INDEX_SCHEMA.field(name).type.to_pandas_dtype()),
-                *(table.column(name).to_numpy(zero_copy_only=False) for table in tables),
+                np.empty(0, _dtype_of(name)),
+                *(numpy_values(table.column(name)) for table in tables),
             ]
         )
         for name in _NUMBERS
