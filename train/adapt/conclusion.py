@@ -6,6 +6,7 @@ from typing import Any
 
 from train.adapt.commands import before, pretraining_folder
 from train.adapt.options import AdaptOptions
+from train.evaluate.floor import NAME as FLOOR
 from train.report.comparison_text import format_difference
 
 DOMAIN = "validation"
@@ -78,5 +79,20 @@ def conclude(options: AdaptOptions, report: dict[str, Any], names: list[str]) ->
     return {
         "use": name,
         "path": str(path),
-        "sentence": f"Use {path}: against {before(options)} it gains {points}.",
+        "sentence": f"Use {path}: against {before(options)} it gains {points}."
+        + _caution(report, name, [d["labels"] for d in shown]),
     }
+
+
+def _caution(report: dict[str, Any], name: str, labels: list[int]) -> str:
+    """That counting n-grams is better still, where it is shown to be."""
+    below = [
+        d
+        for d in report["differences"]
+        if (d["model"], d["baseline"], d["verdict"]) == (name, FLOOR, "worse")
+        and d["labels"] in labels
+    ]
+    if not below:
+        return ""
+    points = " and ".join(f"{-100 * d['accuracy']:.1f} with {d['labels']:,}" for d in below)
+    return f" N-grams with logistic regression are better still, by {points}."
