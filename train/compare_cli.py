@@ -22,7 +22,8 @@ from train.evaluate.compare import (
     prepare,
 )
 from train.evaluate.task_file import Columns
-from train.report.comparison import PAGE, comparison_table, read_report, write_comparison
+from train.report.comparison import PAGE, read_report, write_comparison
+from train.report.comparison_table import comparison_table
 from train.report.progress import silence_libraries
 
 _RATES = ",".join(f"{rate:g}" for rate in LEARNING_RATES)
@@ -106,7 +107,7 @@ def compare_command(
     if as_json:
         print(json.dumps(report, ensure_ascii=False, indent=2))
         return
-    console.print(comparison_table(report), soft_wrap=False)
+    console.print(comparison_table(report, console.width if console.is_terminal else None))
     for line in report["sentences"]:
         console.print(line, markup=False)
     for line in report["notes"]:
