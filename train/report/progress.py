@@ -119,6 +119,11 @@ def scores_line(scores: Scores, name: str) -> str:
     )
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: 1 step, 1,200 steps."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def silence_libraries() -> None:
     """Keep libraries from talking over the run's own account."""
     from transformers.utils import logging

@@ -6,6 +6,7 @@ from preprocess.files import first_step
 from train.evaluate.evaluation import format_perplexity
 from train.report.curves import CURVES, draw_curves
 from train.report.log import METRICS, read_metrics
+from train.report.progress import counted
 from train.run.run import Run
 from train.run.saved_model import BEST, FINAL
 
@@ -53,10 +54,10 @@ def _summary(run: Run, finished: bool, kept: bool) -> list[str]:
     if not finished:
         model = [f"the model so far: {final}"] if kept else []
         return [*model, "the same command continues this run"]
-    lines = [f"finished after {step} steps: {final}"]
+    lines = [f"finished after {counted(step, 'step')}: {final}"]
     if step < run.total_steps:
         count = run.progress.evaluations_since_best
-        lines.insert(0, f"stopped early: no lower loss in the last {count} validations")
+        lines.insert(0, f"stopped early: no lower loss in the last {counted(count, 'validation')}")
     if run.progress.best_loss is not None:
         loss = run.progress.best_loss
         lines.append(f"the lowest validation loss, {loss:.4f}: {run.folder / BEST}")
