@@ -1,14 +1,19 @@
 """The end of a run: the final model, the curves, and a summary."""
 
 from pathlib import Path
+from typing import Any
 
 from preprocess.files import first_step
 from train.evaluate.evaluation import format_perplexity
+from train.model.from_nothing import begins_from_nothing
 from train.report.curves import CURVES, draw_curves
 from train.report.log import METRICS, read_metrics
 from train.report.progress import counted
 from train.run.run import Run
 from train.run.saved_model import BEST, FINAL
+
+_RATE_OF_SMALL = 2e-3
+"""What docs/adapt.md gives models below 256 wide that begin from nothing."""
 
 
 def finish_run(run: Run, finished: bool) -> None:
@@ -83,5 +88,19 @@ def _validations(run: Run) -> list[str]:
         f"{format_perplexity(last['perplexity'])}, "
         f"masked accuracy {first['accuracy']:.1%} -> {last['accuracy']:.1%}; token frequencies "
         f"alone: perplexity {format_perplexity(last['unigram_perplexity'])}, "
-        f"accuracy {last['commonest_share']:.1%}"
+        f"accuracy {last['commonest_share']:.1%}",
+        *_nothing_learnt(run, last),
+    ]
+
+
+def _nothing_learnt(run: Run, last: dict[str, Any]) -> list[str]:
+    """A warning where a model is no better than token frequencies are without any model."""
+    if last["loss"] < last["unigram_loss"]:
+        return []
+    rate = "another --learning-rate"
+    if begins_from_nothing(run.options.model.model) and run.plan.learning_rate < _RATE_OF_SMALL:
+        rate = f"a higher --learning-rate ({_RATE_OF_SMALL:g} suits the smallest presets)"
+    return [
+        "validation loss is not below that of token frequencies alone: the model has learnt "
+        f"nothing yet; train longer (--num-train-epochs or --max-steps) or at {rate}"
     ]
