@@ -41,7 +41,7 @@ from train.model.load import load_model
 from train.model.packed import prepare_packed, prepare_padded, why_padded
 from train.model.presets import check_name
 from train.model.shards_vocabulary import shards_vocabulary
-from train.model.vocabulary_check import position_offset
+from train.model.vocabulary_check import check_folder, position_offset
 from train.report.progress import show_progress, silence_libraries
 from train.run.average import average
 
@@ -85,7 +85,7 @@ def evaluate_command(
 ) -> None:
     """Loss, perplexity and accuracies of any model on any shards that fit it."""
     silence_libraries()
-    check_name(model)
+    _check_model(model)
     dataset = ShardDataset(place(data), part)
     if not len(dataset):
         raise WholewordError(f"{data}: the {part} part has no rows; choose another --part")
@@ -138,7 +138,7 @@ def predict_command(
 ) -> None:
     """Mask words in every line of a text and let a model fill them in."""
     silence_libraries()
-    check_name(model)
+    _check_model(model)
     every = prediction.read_lines(source)
     lines = every[: max_rows or None]
     tokenizer = load_tokenizer(model)
@@ -213,6 +213,11 @@ def average_command(
     console.print(f"{made.folder}: {made.parameters:,} weights", highlight=False)
     if made.new_in_base:
         console.print(f"{interpolate} lacks {len(made.new_in_base)} of them: those are the mean's")
+
+
+def _check_model(name: str) -> None:
+    check_name(name)
+    check_folder(name, "give --model the folder of a model, such as RUN/final, or a hub id")
 
 
 def _device() -> torch.device:
