@@ -42,11 +42,11 @@ from train.model.packed import prepare_packed, prepare_padded, why_padded
 from train.model.presets import check_name
 from train.model.shards_vocabulary import shards_vocabulary
 from train.model.vocabulary_check import check_folder, position_offset
-from train.report.progress import show_progress, silence_libraries
+from train.report.progress import counted, show_progress, silence_libraries
 from train.run.average import average
 
 SHOWN_LINES = 5
-"""Lines that predict shows; the file has them all."""
+"""Masked lines that predict shows, at most; the file has them all."""
 
 app = typer.Typer(
     help="Look at what training sees and at what a model has learned.",
@@ -154,7 +154,7 @@ def predict_command(
         print(json.dumps(asdict(summary), indent=2))
         return
     of = "" if len(lines) == len(every) else f" of {len(every):,}"
-    console.print(_predictions_table(found[:SHOWN_LINES]))
+    console.print(_predictions_table(found))
     console.print(
         f"{output}: {summary.lines:,}{of} lines, exact match {summary.exact_match:.1%}, "
         f"token accuracy {summary.token_accuracy:.1%}"
@@ -262,12 +262,13 @@ def _load_for_text(name: str, trust_remote_code: bool) -> Any:
 
 
 def _predictions_table(found: list[prediction.Prediction]) -> Table:
-    table = Table(
-        title="the first lines, masked and filled in", title_justify="left", show_lines=True
-    )
+    masked = [line for line in found if line.tokens]
+    shown = masked[:SHOWN_LINES]
+    title = f"{len(shown)} of {counted(len(masked), 'masked line')} shown"
+    table = Table(title=title, title_justify="left", show_lines=True)
     for column in ("masked", "filled in", "correct"):
         table.add_column(column, overflow="fold")
-    for line in found:
+    for line in shown:
         share = f"{line.correct} of {line.tokens}"
         table.add_row(escape(line.masked), _coloured(line), share)
     return table
