@@ -30,22 +30,22 @@ def finish_run(run: Run, finished: bool) -> None:
     run.ranks.wait()
     run.console.close()
     if run.ranks.first:
-        for line in [*_summary(run, finished, keep), *_curves(run.folder)]:
+        for line in [*_summary(run, finished, keep), *_curves(run.folder, run.options.model.model)]:
             print(line)
 
 
-def say_finished(folder: Path) -> None:
+def say_finished(folder: Path, model: str) -> None:
     """Say that a folder holds a finished run, and draw its curve if that has failed."""
     print(f"{folder}: this run is finished; its model is {folder / FINAL}")
     if not (folder / CURVES).exists():
-        for line in _curves(folder):
+        for line in _curves(folder, model):
             print(line)
 
 
-def _curves(folder: Path) -> list[str]:
+def _curves(folder: Path, model: str) -> list[str]:
     """Draw the curves; a picture that cannot be drawn is no failure of a run."""
     try:
-        return [f"curves: {draw_curves(folder)}"]
+        return [f"curves: {draw_curves(folder, model)}"]
     except OSError as error:
         return [
             f"{folder / CURVES}: cannot be drawn ({error.strerror or error}); {first_step(error)} "

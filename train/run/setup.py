@@ -77,7 +77,7 @@ def set_up(options: Options, ranks: Ranks) -> Run | None:
     finished, lock = _claim(folder, settings, options, ranks, place)
     if finished:
         if ranks.first:
-            say_finished(folder)
+            say_finished(folder, options.model.model)
         return None
     found, lines = find_checkpoint(options, settings, ranks, place)
     model, padding = make_model(options, plan, manifest, ranks, lines, dataset.folder)
