@@ -44,8 +44,7 @@ def _columns(report: dict[str, Any], first: str, with_f1: bool, beside: bool) ->
     columns: list[list[str]] = [["labels"], ["accuracy"]]
     if with_f1:
         columns.append(["macro-F1"])
-    short = f"against {first}"
-    columns.append([short if cell_len(short) <= len("against the first") else "against the first"])
+    columns.append([against(first)])
     previous = None
     for line in report["summary"]:
         cells = [
@@ -54,18 +53,23 @@ def _columns(report: dict[str, Any], first: str, with_f1: bool, beside: bool) ->
         ]
         if with_f1:
             cells.append(f"{100 * line['macro_f1_mean']:.1f}")
-        cells.append(_against(found.get((line["model"], line["labels"])), beside))
+        cells.append(_difference(found.get((line["model"], line["labels"])), beside))
         for column, cell in zip(columns, cells, strict=True):
             column.append(cell)
         previous = line["labels"]
     return columns
 
 
+def against(first: str) -> str:
+    """A heading for differences to the first model, by its name where that is short."""
+    return f"against {first if cell_len(first) <= _LEAST_NAME else 'the first'}"
+
+
 def _width(cells: list[str]) -> int:
     return max(cell_len(line) for cell in cells for line in cell.split("\n"))
 
 
-def _against(difference: dict[str, Any] | None, beside: bool) -> str:
+def _difference(difference: dict[str, Any] | None, beside: bool) -> str:
     """A difference, its interval and what it shows."""
     if difference is None:
         return ""
