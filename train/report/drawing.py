@@ -20,6 +20,7 @@ def drawing(**style: Any) -> Iterator[Any]:
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    with pyplot.rc_context({"font.sans-serif": list(FONTS), **style}), warnings.catch_warnings():
+    settings: Any = {"font.sans-serif": list(FONTS), **style}
+    with pyplot.rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield pyplot
