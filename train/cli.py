@@ -41,12 +41,12 @@ from train.model.load import load_model
 from train.model.packed import prepare_packed, prepare_padded, why_padded
 from train.model.presets import check_name
 from train.model.shards_vocabulary import shards_vocabulary
-from train.model.vocabulary_check import position_offset
-from train.report.progress import show_progress, silence_libraries
+from train.model.vocabulary_check import check_folder, position_offset
+from train.report.progress import counted, show_progress, silence_libraries
 from train.run.average import average
 
 SHOWN_LINES = 5
-"""Lines that predict shows; the file has them all."""
+"""Masked lines that predict shows, at most; the file has them all."""
 
 app = typer.Typer(
     help="Look at what training sees and at what a model has learned.",
@@ -85,7 +85,7 @@ def evaluate_command(
 ) -> None:
     """Loss, perplexity and accuracies of any model on any shards that fit it."""
     silence_libraries()
-    check_name(model)
+    _check_model(model)
     dataset = ShardDataset(place(data), part)
     if not len(dataset):
         raise WholewordError(f"{data}: the {part} part has no rows; choose another --part")
@@ -138,7 +138,7 @@ def predict_command(
 ) -> None:
     """Mask words in every line of a text and let a model fill them in."""
     silence_libraries()
-    check_name(model)
+    _check_model(model)
     every = prediction.read_lines(source)
     lines = every[: max_rows or None]
     tokenizer = load_tokenizer(model)
@@ -154,7 +154,7 @@ def predict_command(
         print(json.dumps(asdict(summary), indent=2))
         return
     of = "" if len(lines) == len(every) else f" of {len(every):,}"
-    console.print(_predictions_table(found[:SHOWN_LINES]))
+    console.print(_predictions_table(found))
     console.print(
         f"{output}: {summary.lines:,}{of} lines, exact match {summary.exact_match:.1%}, "
         f"token accuracy {summary.token_accuracy:.1%}"
@@ -215,6 +215,11 @@ def average_command(
         console.print(f"{interpolate} lacks {len(made.new_in_base)} of them: those are the mean's")
 
 
+def _check_model(name: str) -> None:
+    check_name(name)
+    check_folder(name, "give --model the folder of a model, such as RUN/final, or a hub id")
+
+
 def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -257,12 +262,13 @@ def _load_for_text(name: str, trust_remote_code: bool) -> Any:
 
 
 def _predictions_table(found: list[prediction.Prediction]) -> Table:
-    table = Table(
-        title="the first lines, masked and filled in", title_justify="left", show_lines=True
-    )
+    masked = [line for line in found if line.tokens]
+    shown = masked[:SHOWN_LINES]
+    title = f"{len(shown)} of {counted(len(masked), 'masked line')} shown"
+    table = Table(title=title, title_justify="left", show_lines=True)
     for column in ("masked", "filled in", "correct"):
         table.add_column(column, overflow="fold")
-    for line in found:
+    for line in shown:
         share = f"{line.correct} of {line.tokens}"
         table.add_row(escape(line.masked), _coloured(line), share)
     return table

@@ -22,7 +22,8 @@ from train.evaluate.compare import (
     prepare,
 )
 from train.evaluate.task_file import Columns
-from train.report.comparison import PAGE, comparison_table, read_report, write_comparison
+from train.report.comparison import PAGE, read_report, write_comparison
+from train.report.comparison_table import comparison_table
 from train.report.progress import silence_libraries
 
 _RATES = ",".join(f"{rate:g}" for rate in LEARNING_RATES)
@@ -106,7 +107,7 @@ def compare_command(
     if as_json:
         print(json.dumps(report, ensure_ascii=False, indent=2))
         return
-    console.print(comparison_table(report), soft_wrap=False)
+    console.print(comparison_table(report, console.width if console.is_terminal else None))
     for line in report["sentences"]:
         console.print(line, markup=False)
     for line in report["notes"]:
@@ -126,8 +127,8 @@ def _do(setting: Setting, quiet: bool) -> dict[str, Any]:
     target = Console(stderr=True, highlight=False, soft_wrap=True) if quiet else console
     counts = setting.split.counts()
     target.print(
-        f"{setting.task.path}: {counts['train']:,} texts to train on, {counts['validation']:,} "
-        f"to choose by, {counts['test']:,} to judge by",
+        f"{setting.task.path}: train {counts['train']:,}, validation {counts['validation']:,}, "
+        f"test {counts['test']:,} texts",
         markup=False,
     )
     if counts["copies"]:
@@ -184,7 +185,8 @@ class _Account:
         rate = "" if result.learning_rate is None else f", rate {result.learning_rate:g}"
         line = (
             f"{self._ended} of {self._runs}: {result.model}, {result.labels:,} labels, seed "
-            f"{result.seed}{rate}: accuracy {result.outcome.accuracy:.1%}"
+            f"{result.seed}{rate}: validation accuracy {result.outcome.validation_accuracy:.1%}, "
+            f"test accuracy {result.outcome.accuracy:.1%}"
         )
         if self._progress is None:
             line = f"{line} ({self._time_left()})"

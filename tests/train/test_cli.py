@@ -1,5 +1,6 @@
 """Any command line of `python -m train` ends in success or in one line."""
 
+import json
 import shlex
 
 import pytest
@@ -104,6 +105,30 @@ def test_what_the_other_package_does_is_named():
         if words[:2] == ["python", "-m"]:
             group = GROUP if words[2] == "train" else typer.main.get_command(own)
             assert name == words[3] and name in group.commands
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["predict", "--input", "in.txt", "--output", "out.csv"],
+        ["predict", "--input", "in.txt", "--output", "out.csv", "--model", "../runs/nosuch"],
+        ["evaluate", "--data", "shards"],
+        ["evaluate", "--data", "shards", "--model", "../runs/nosuch"],
+        ["average", "../runs/nosuch", "--output", "mean"],
+        ["average", "model", "--interpolate", "../runs/nosuch", "--output", "mean"],
+        ["compare", "--task", "task.jsonl", "--models", "random:../runs/nosuch"],
+        ["compare", "--task", "task.jsonl", "--models", "model", "--tokenizer", "../runs/nosuch"],
+    ],
+)
+def test_a_folder_that_is_not_there_is_said_to_be_missing(folder, monkeypatch, words):
+    monkeypatch.chdir(folder)
+    rows = [{"text": f"text {i} {'ab'[i % 2]}", "label": "ab"[i % 2]} for i in range(60)]
+    (folder / "task.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    missing = "../runs/nosuch" if "nosuch" in " ".join(words) else "runs/default/final"
+    done = invoke(*words, app=app)
+    done.assert_one_line(f"error: {missing}: no such folder; ")
+    if words[0] in ("predict", "evaluate"):
+        done.assert_one_line("give --model")
 
 
 def test_a_configuration_without_weights_is_not_scored(folder, tmp_path):

@@ -337,6 +337,8 @@ def test_the_first_validation_decides(make_run, written):
         "(token frequencies alone: loss 3.0000, accuracy 10.0%)"
         for name, loss in (("law", 9.0), ("validation", 2.0))
     ]
+    later = [line for line in run.console.said[2:] if "loss" in line]
+    assert later and not any("token frequencies" in line for line in later)  # said once
 
 
 def replaced(scores):

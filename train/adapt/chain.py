@@ -8,7 +8,6 @@ from typing import Any
 from torch import device
 from transformers import AutoConfig, AutoModelForMaskedLM
 
-from preprocess.errors import WholewordError
 from preprocess.files import write_json
 from preprocess.write.manifest import read_manifest
 from train.adapt import commands
@@ -22,9 +21,9 @@ from train.evaluate.splits import make_split
 from train.evaluate.task_file import read_task
 from train.model.flops import FlopCounter
 from train.model.from_nothing import begins_from_nothing, new_config
-from train.model.presets import PRESETS, check_name, is_folder
+from train.model.presets import PRESETS, check_name
 from train.model.shards_vocabulary import shards_vocabulary
-from train.model.vocabulary_check import is_path, readable_errors
+from train.model.vocabulary_check import check_folder, readable_errors
 
 REPORT = "adapt.json"
 CONTROL = "control"
@@ -42,8 +41,9 @@ def adapt(options: AdaptOptions, say: Callable[[str], None]) -> dict[str, Any]:
             has failed.
     """
     check_name(options.model)
-    if is_path(options.model) and not is_folder(Path(options.model)):
-        raise WholewordError(f"{options.model}: no such folder; give a model's folder or a hub id")
+    check_folder(options.model, "give a model's folder or a hub id")
+    if options.tokenizer is not None:
+        check_folder(options.tokenizer, "give --tokenizer a folder or a hub id")
     task = read_task(options.task, options.columns, options.test)
     split = make_split(task)
     claim_output(options.output, _identity(options, task.fingerprint), "an adaptation")

@@ -13,7 +13,7 @@ from train.evaluate.floor import NAME as FLOOR
 from train.model.from_nothing import fit_config, has_config_alone
 from train.model.presets import PRESETS, check_name, is_folder, preset_config
 from train.model.shards_vocabulary import tokenizer_vocabulary
-from train.model.vocabulary_check import is_path, position_offset, readable_errors
+from train.model.vocabulary_check import check_folder, position_offset, readable_errors
 
 RANDOM = "random:"
 _HASHED = ("*.json", "*.safetensors", "*.bin", "*.txt", "*.model")
@@ -82,6 +82,8 @@ def find_sources(
     Raises:
         WholewordError: a folder is missing or is a run's, or a preset has no tokenizer.
     """
+    if tokenizer is not None:
+        check_folder(tokenizer, "give --tokenizer a folder with tokenizer.json, or a hub id")
     sources = {}
     paths = [path for contender in contenders for path in contender.paths]
     for path in paths:
@@ -94,8 +96,7 @@ def find_sources(
             own = tokenizer or _first_tokenizer(paths)
         else:
             check_name(name)
-            if is_path(name) and not is_folder(Path(name)):
-                raise WholewordError(f"{name}: no such folder; give a model's folder or a hub id")
+            check_folder(name, "give a model's folder or a hub id")
             own = _own_tokenizer(name, tokenizer)
         sources[path] = ModelSource(name, is_random, own, trust_remote_code)
     return sources

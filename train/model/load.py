@@ -24,15 +24,15 @@ from preprocess.encode.tokenizer import hub_answers
 from preprocess.errors import WholewordError
 from train.model.from_nothing import begins_from_nothing, new_config
 from train.model.new_weights import NewWeights, mark_new_weights
-from train.model.presets import PRESETS, apply_overrides, is_folder
+from train.model.presets import PRESETS, apply_overrides
 from train.model.shards_vocabulary import Vocabulary
 from train.model.vocabulary_check import (
     REMEDY,
     cause_of,
     check_encoder_weights,
+    check_folder,
     check_positions,
     fit_vocabulary,
-    is_path,
     readable_errors,
 )
 
@@ -100,8 +100,7 @@ def _load_checkpoint(
     Returns:
         The model, and the names of the weights that the checkpoint lacks.
     """
-    if is_path(name) and not is_folder(Path(name)):
-        raise WholewordError(f"{name}: no such folder; {REMEDY}")
+    check_folder(name, REMEDY)
     # Without a hub to ask, the library tries every file for seconds, and prints each failure.
     local = Path(name).is_dir() or not hub_answers()
     with readable_errors(name):

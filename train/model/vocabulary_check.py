@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel
 
 from preprocess.errors import WholewordError
-from train.model.presets import PRESETS
+from train.model.presets import PRESETS, is_folder
 from train.model.shards_vocabulary import Vocabulary
 
 REMEDY = (
@@ -21,6 +22,16 @@ REMEDY = (
 def is_path(name: str) -> bool:
     """Tell a folder's name from a hub id, which has one slash at most."""
     return name.startswith(("/", ".", "~")) or name.endswith("/") or name.count("/") > 1
+
+
+def check_folder(name: str, remedy: str) -> None:
+    """Refuse a path where no folder is.
+
+    Raises:
+        WholewordError: no folder is there.
+    """
+    if is_path(name) and not is_folder(Path(name)):
+        raise WholewordError(f"{name}: no such folder; {remedy}")
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The account of a comparison: report.json, predictions, a picture, a page, a table."""
+"""The account of a comparison: report.json, predictions, a picture, a page."""
 
 import json
 import platform
@@ -10,9 +10,6 @@ import numpy
 import sklearn
 import torch
 import transformers
-from rich.box import SIMPLE_HEAD
-from rich.markup import escape
-from rich.table import Table
 
 from preprocess.errors import WholewordError
 from preprocess.files import write_json, write_text
@@ -22,7 +19,7 @@ from train.evaluate.splits import TEST_SHARE, VALIDATION_SHARE
 from train.evaluate.statistics import RESAMPLES, mean_and_sd, paired_difference
 from train.report.comparison_page import comparison_page
 from train.report.comparison_picture import draw_comparison
-from train.report.comparison_text import format_difference, notes_of, sentences_of
+from train.report.comparison_text import notes_of, sentences_of
 
 REPORT = "report.json"
 PICTURE = "compare.png"
@@ -205,40 +202,3 @@ def _prediction_lines(comparison: Comparison) -> list[str]:
         }
         lines.append(json.dumps(entry, ensure_ascii=False) + "\n")
     return lines
-
-
-def comparison_table(report: dict[str, Any]) -> Table:
-    """Accuracy and macro-F1, mean and spread, and the difference to the first model."""
-    first = report["summary"][0]["model"]
-    title = f"test accuracy in %, {report['splits']['test']:,} texts"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("labels", justify="right", no_wrap=True)
-    table.add_column("model", overflow="fold")
-    table.add_column("accuracy", justify="right", no_wrap=True)
-    table.add_column("macro-F1", justify="right", no_wrap=True)
-    table.add_column(f"against {escape(first)}", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    differences = {
-        (d["model"], d["labels"]): d for d in report["differences"] if d["baseline"] == first
-    }
-    previous = None
-    for line in report["summary"]:
-        if previous not in (None, line["labels"]):
-            table.add_section()
-        found = differences.get((line["model"], line["labels"]))
-        table.add_row(
-            f"{line['labels']:,}" if line["labels"] != previous else "",
-            escape(line["model"]),
-            format_spread(line["accuracy_mean"], line["accuracy_sd"]),
-            f"{100 * line['macro_f1_mean']:.1f}",
-            format_difference(found, digits=1) if found else "",
-            found["verdict"].replace(" ", "\n") if found else "",
-            style="dim" if line["model"] == floor.NAME else "",
-        )
-        previous = line["labels"]
-    return table
-
-
-def format_spread(mean: float, sd: float | None) -> str:
-    """Mean and standard deviation in percent."""
-    return f"{100 * mean:.1f}" + ("" if sd is None else f" ± {100 * sd:.1f}")

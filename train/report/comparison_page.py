@@ -52,7 +52,7 @@ def comparison_page(report: dict[str, Any], light: bytes, dark: bytes) -> str:
 <h1>{escape(title)}</h1>
 <div class="shown">{_list(report["sentences"])}</div>
 {_picture(light, dark)}
-<p class="soft">Means; bars are one standard deviation of the runs to each side.</p>
+<p class="soft">{_bars(report)}</p>
 <h2>Accuracy and macro-F1 (%)</h2>
 {_summary(report)}
 <h2>Differences of accuracy (points, 95% interval)</h2>
@@ -64,6 +64,14 @@ def comparison_page(report: dict[str, Any], light: bytes, dark: bytes) -> str:
 </body>
 </html>
 """
+
+
+def _bars(report: dict[str, Any]) -> str:
+    """What the picture's bars are."""
+    said = "Means; bars are one standard deviation of the runs to each side"
+    if len(report["splits"]["labels"]) > 1:
+        return f"{said}."
+    return f"{said}, and the 95% interval of a difference."
 
 
 def method_of(report: dict[str, Any]) -> list[str]:
@@ -98,7 +106,7 @@ def _picture(light: bytes, dark: bytes) -> str:
 
     return (
         f'<picture><source srcset="{source(dark)}" media="(prefers-color-scheme: dark)">'
-        f'<img src="{source(light)}" alt="Test accuracy against the number of labels"></picture>'
+        f'<img src="{source(light)}" alt="Test accuracy of every model"></picture>'
     )
 
 

@@ -110,13 +110,24 @@ def train_line(values: dict[str, float]) -> str:
 
 
 def scores_line(scores: Scores, name: str) -> str:
-    """One line of validation scores for people, with what token frequencies alone would reach."""
+    """One line of validation scores for people."""
     return (
         f"{name} loss {scores.loss:.4f}, perplexity {format_perplexity(scores.perplexity)}, "
-        f"masked accuracy {scores.accuracy:.1%}, whole words {scores.word_accuracy:.1%} "
+        f"masked accuracy {scores.accuracy:.1%}, whole words {scores.word_accuracy:.1%}"
+    )
+
+
+def frequencies_line(scores: Scores) -> str:
+    """What token frequencies alone would reach on the rows of a validation."""
+    return (
         f"(token frequencies alone: loss {scores.unigram_loss:.4f}, "
         f"accuracy {scores.commonest_share:.1%})"
     )
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: 1 step, 1,200 steps."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def silence_libraries() -> None:

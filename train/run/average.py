@@ -20,7 +20,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTra
 from preprocess.errors import WholewordError
 from train.engine.checkpoint import find_damage, read_progress
 from train.engine.universal import read_weights
-from train.model.vocabulary_check import readable_errors
+from train.model.vocabulary_check import check_folder, readable_errors
 from train.run.saved_model import BEST, FINAL, write_model
 
 Weights = dict[str, Tensor]
@@ -74,6 +74,8 @@ def average(
         raise WholewordError(f"--share {share:g}: not from 0 to 1; write 0.5 for half of the way")
     if output.exists():
         raise WholewordError(f"{output}: is there already; choose another --output")
+    for name in [*models, *filter(None, [base])]:
+        check_folder(name, "name a model such as RUN/final, a checkpoint, or a hub id")
     folder = _model_folder(models[0])
     sums: Weights = {}
     for name, part in zip(models, shares, strict=True):

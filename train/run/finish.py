@@ -1,13 +1,19 @@
 """The end of a run: the final model, the curves, and a summary."""
 
 from pathlib import Path
+from typing import Any
 
 from preprocess.files import first_step
 from train.evaluate.evaluation import format_perplexity
+from train.model.from_nothing import begins_from_nothing
 from train.report.curves import CURVES, draw_curves
 from train.report.log import METRICS, read_metrics
+from train.report.progress import counted
 from train.run.run import Run
 from train.run.saved_model import BEST, FINAL
+
+_RATE_OF_SMALL = 2e-3
+"""What docs/adapt.md gives models below 256 wide that begin from nothing."""
 
 
 def finish_run(run: Run, finished: bool) -> None:
@@ -24,22 +30,22 @@ def finish_run(run: Run, finished: bool) -> None:
     run.ranks.wait()
     run.console.close()
     if run.ranks.first:
-        for line in [*_summary(run, finished, keep), *_curves(run.folder)]:
+        for line in [*_summary(run, finished, keep), *_curves(run.folder, run.options.model.model)]:
             print(line)
 
 
-def say_finished(folder: Path) -> None:
+def say_finished(folder: Path, model: str) -> None:
     """Say that a folder holds a finished run, and draw its curve if that has failed."""
     print(f"{folder}: this run is finished; its model is {folder / FINAL}")
     if not (folder / CURVES).exists():
-        for line in _curves(folder):
+        for line in _curves(folder, model):
             print(line)
 
 
-def _curves(folder: Path) -> list[str]:
+def _curves(folder: Path, model: str) -> list[str]:
     """Draw the curves; a picture that cannot be drawn is no failure of a run."""
     try:
-        return [f"curves: {draw_curves(folder)}"]
+        return [f"curves: {draw_curves(folder, model)}"]
     except OSError as error:
         return [
             f"{folder / CURVES}: cannot be drawn ({error.strerror or error}); {first_step(error)} "
@@ -53,10 +59,10 @@ def _summary(run: Run, finished: bool, kept: bool) -> list[str]:
     if not finished:
         model = [f"the model so far: {final}"] if kept else []
         return [*model, "the same command continues this run"]
-    lines = [f"finished after {step} steps: {final}"]
+    lines = [f"finished after {counted(step, 'step')}: {final}"]
     if step < run.total_steps:
         count = run.progress.evaluations_since_best
-        lines.insert(0, f"stopped early: no lower loss in the last {count} validations")
+        lines.insert(0, f"stopped early: no lower loss in the last {counted(count, 'validation')}")
     if run.progress.best_loss is not None:
         loss = run.progress.best_loss
         lines.append(f"the lowest validation loss, {loss:.4f}: {run.folder / BEST}")
@@ -82,5 +88,19 @@ def _validations(run: Run) -> list[str]:
         f"{format_perplexity(last['perplexity'])}, "
         f"masked accuracy {first['accuracy']:.1%} -> {last['accuracy']:.1%}; token frequencies "
         f"alone: perplexity {format_perplexity(last['unigram_perplexity'])}, "
-        f"accuracy {last['commonest_share']:.1%}"
+        f"accuracy {last['commonest_share']:.1%}",
+        *_nothing_learnt(run, last),
+    ]
+
+
+def _nothing_learnt(run: Run, last: dict[str, Any]) -> list[str]:
+    """A warning where a model is no better than token frequencies are without any model."""
+    if last["loss"] < last["unigram_loss"]:
+        return []
+    rate = "another --learning-rate"
+    if begins_from_nothing(run.options.model.model) and run.plan.learning_rate < _RATE_OF_SMALL:
+        rate = f"a higher --learning-rate ({_RATE_OF_SMALL:g} suits the smallest presets)"
+    return [
+        "validation loss is not below that of token frequencies alone: the model has learnt "
+        f"nothing yet; train longer (--num-train-epochs or --max-steps) or at {rate}"
     ]

@@ -1,7 +1,7 @@
 """A run: what the training loop works with, and what it does between two steps."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -23,7 +23,7 @@ from train.evaluate.evaluation import Scores
 from train.options import Options
 from train.report.log import MetricsLog
 from train.report.meters import TrainingMeter
-from train.report.progress import Console, scores_line
+from train.report.progress import Console, frequencies_line, scores_line
 from train.run import folder as run_folder
 from train.run.saved_model import BEST, ModelNote, write_model
 from train.run.signals import StopRequest
@@ -65,6 +65,8 @@ class Run:
     """Held on rank 0 as long as the run lives."""
     saved_step: int = 0
     """Of the newest checkpoint."""
+    explained: set[str] = field(default_factory=set)
+    """Validations whose token frequencies, which stay as they are, have been said."""
 
     @property
     def static(self) -> bool:
@@ -144,7 +146,11 @@ class Run:
         """Say and log the scores of a validation, and keep the model if it is the best so far."""
         step = self.progress.step
         for name, scores in found.items():
-            self.console.say(f"step {step}: {scores_line(scores, name)}")
+            line = f"step {step}: {scores_line(scores, name)}"
+            if name not in self.explained:
+                line = f"{line} {frequencies_line(scores)}"
+                self.explained.add(name)
+            self.console.say(line)
             if self.log:
                 self.log.write(step, name, scores.as_dict())
         self.progress = self.progress.after_validation(next(iter(found.values())).loss)

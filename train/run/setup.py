@@ -42,7 +42,7 @@ from train.model.vocabulary_check import position_offset
 from train.options import VALIDATION, DataOptions, Options, parse_overrides
 from train.report.log import MetricsLog
 from train.report.meters import TrainingMeter
-from train.report.progress import Console
+from train.report.progress import Console, counted
 from train.run import folder as run_folder
 from train.run.agreement import check_same_command, check_same_data
 from train.run.finish import say_finished
@@ -51,6 +51,9 @@ from train.run.run import Run
 from train.run.signals import StopRequest
 from train.run.timing import Clock
 from train.run.validation import Validator
+
+_FEW_STEPS = 100
+"""A run of fewer optimizer steps learns hardly anything, warm-up and decay included."""
 
 
 def set_up(options: Options, ranks: Ranks) -> Run | None:
@@ -74,7 +77,7 @@ def set_up(options: Options, ranks: Ranks) -> Run | None:
     finished, lock = _claim(folder, settings, options, ranks, place)
     if finished:
         if ranks.first:
-            say_finished(folder)
+            say_finished(folder, options.model.model)
         return None
     found, lines = find_checkpoint(options, settings, ranks, place)
     model, padding = make_model(options, plan, manifest, ranks, lines, dataset.folder)
@@ -89,7 +92,8 @@ def set_up(options: Options, ranks: Ranks) -> Run | None:
         console.say(line)
     schedule = make_schedule(plan, options, model, steps)
     _announce(console, options, plan, ranks, model, padding, schedule, mixture.max_length)
-    for line in _warnings(options, steps, bool(validation)):
+    rows = plan.micro_batch_size * plan.accumulation * ranks.world_size
+    for line in _warnings(options, steps, rows, bool(validation)):
         console.say(line)
     engine = start_engine(model, plan, options, place.leads)
     keep_old_rows(model, lambda: schedule.trains_new_alone(applied_steps(engine)))
@@ -345,7 +349,8 @@ def _announce(
     console.say(
         f"{options.model.model}, {parameter_count(model):,} parameters, on {ranks.world_size} x "
         f"{ranks.device.type}, {plan.precision}, ZeRO {plan.stage}; "
-        f"{schedule.total:,} steps of {rows} x {max_length} = {rows * max_length:,} tokens; "
+        f"{counted(schedule.total, 'step')} of {rows} x {max_length} = "
+        f"{rows * max_length:,} tokens; "
         f"{' + '.join(options.data.data)} -> {options.run.output_dir}"
     )
     for note in plan.notes:
@@ -365,12 +370,18 @@ def _announce(
         )
 
 
-def _warnings(options: Options, steps: int, validated: bool) -> Iterator[str]:
-    """What of the run's intervals may not be as it was meant."""
+def _warnings(options: Options, steps: int, rows: int, validated: bool) -> Iterator[str]:
+    """What of the run's length and intervals may not be as it was meant; a step has `rows` rows."""
     every, save = options.run.eval_steps, options.run.save_steps
+    long = counted(steps, "step")
+    if steps < _FEW_STEPS and not options.optimization.max_steps:
+        yield (
+            f"only {long}: a batch of {rows:,} rows is too large for so little text; give a "
+            "smaller --global-batch-size or more --num-train-epochs"
+        )
     if every and not validated:
         yield f"no validation: {options.data.data[0]} has no validation rows"
     elif every > steps:
-        yield f"--eval-steps {every}: the run has {steps} steps, so it validates at both ends only"
+        yield f"--eval-steps {every}: the run has {long}, so it validates at both ends only"
     if save > steps:
-        yield f"--save-steps {save}: the run has {steps} steps, so only the last one is saved"
+        yield f"--save-steps {save}: the run has {long}, so only the last one is saved"

@@ -97,6 +97,15 @@ def finished(place, models, tmp_path_factory):
 def test_a_comparison_says_everything(place, finished):
     output, done = finished
     report = report_of(output)
+    splits, first = report["splits"], report["results"][0]
+    assert (
+        f"task.jsonl: train {splits['train']}, validation {splits['validation']}, "
+        f"test {splits['test']} texts"
+    ) in done.output
+    assert (
+        f"one, 20 labels, seed 0, rate 0.003: validation accuracy "
+        f"{first['validation_accuracy']:.1%}, test accuracy {first['accuracy']:.1%}"
+    ) in done.output
     names = ["one", "two", f"random:{place / 'a'}", "n-grams"]
     assert [line["model"] for line in report["summary"]] == names * 2
     runs = {"one": 2, "two": 4, names[2]: 2, "n-grams": 2}

@@ -1,14 +1,18 @@
 """Masking and filling lines of text."""
 
+import io
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from preprocess.encode.tokenizer import load_tokenizer
 from preprocess.errors import WholewordError
 from tests.preprocess import support
+from train.cli import _predictions_table
 from train.evaluate.prediction import (
     Prediction,
     _choose,
@@ -72,6 +76,19 @@ def test_csv_and_summary(tmp_path):
     assert lines == ["src,pred,mask", '"a,b","a,c","a,[MASK]"', "好,好,[MASK]"]
     summary = summarize(found)
     assert (summary.lines, summary.exact_match, summary.token_accuracy) == (2, 0.5, 0.5)
+
+
+def test_the_lines_shown_are_masked_ones_and_counted():
+    empty = [Prediction(f"plain {i}", f"plain {i}", f"plain {i}", 0, 0) for i in range(4)]
+    asked = [Prediction("a b", "a c", f"a [MASK] {i}", 1, 0) for i in range(6)]
+    target = Console(file=io.StringIO(), width=60)
+    target.print(_predictions_table([*empty, *asked]))
+    text = target.file.getvalue()
+    assert "5 of 6 masked lines shown" in text
+    assert text.count("[MASK]") == 5
+    assert "plain" not in text
+    target.print(_predictions_table(asked[:1]))
+    assert "1 of 1 masked line shown" in target.file.getvalue()
 
 
 def test_a_user_dictionary_decides_the_words(tmp_path):

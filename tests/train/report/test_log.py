@@ -40,13 +40,13 @@ def test_what_is_no_number_is_null(tmp_path):
     text = (tmp_path / METRICS).read_text()
     assert json.loads(text, parse_constant=pytest.fail)["accuracy"] == 0.5
     assert text.count("null") == 2
-    assert draw_curves(tmp_path).stat().st_size > 1000
+    assert draw_curves(tmp_path, "bert-tiny").stat().st_size > 1000
 
 
 def test_curves_are_drawn_from_whatever_is_there(tmp_path):
     records = [{"step": 1, "kind": "train", "loss": 2.0, "tokens_per_second": 5}]
     (tmp_path / METRICS).write_text("".join(json.dumps(r) + "\n" for r in records))
-    assert draw_curves(tmp_path).read_bytes().startswith(b"\x89PNG")
+    assert draw_curves(tmp_path, "bert-tiny").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("report_to", ["none", "tensorboard"])
@@ -117,3 +117,33 @@ def test_a_full_disk_is_one_line_though_tensorboard_writes_on_a_thread(
     other.start()
     other.join()
     assert len(said) == 1, "other threads are heard"
+
+
+def test_the_curves_say_what_they_show(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    validation = {"loss": 6.0, "accuracy": 0.25, "word_accuracy": 0.2}
+    validation |= {"unigram_loss": 5.9, "commonest_share": 0.08}
+    records = [
+        {"step": 1, "kind": "validation", **validation},
+        {"step": 1, "kind": "train", "loss": 2.0, "accuracy": 0.5, "learning_rate": 1e-3,
+         "tokens_per_second": 5},
+    ]  # fmt: skip
+    (tmp_path / METRICS).write_text("".join(json.dumps(r) + "\n" for r in records))
+    drawn = []
+    save = Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda figure, *a, **k: (drawn.append(figure), save(figure, *a, **k))
+    )
+    draw_curves(tmp_path, "bert-tiny")
+    (figure,) = drawn
+    assert figure.get_suptitle() == f"{tmp_path}, bert-tiny"
+    labels = [axes.get_ylabel() for axes in figure.axes]
+    assert labels == ["loss (nats)", "masked accuracy (%)", "learning rate", "tokens per second"]
+    lines = {line.get_label(): line.get_ydata() for line in figure.axes[1].lines}
+    assert list(lines["training"]) == [50.0]
+    assert list(lines["validation, whole words"]) == [20.0]
+    assert list(lines["token frequencies alone (no model)"]) == [8.0, 8.0]
+    spell = figure.axes[2].yaxis.get_major_formatter()
+    assert [spell(rate) for rate in (0.0, 1e-3, 1.75e-3, 2e-5)] == ["0", "1e-3", "1.75e-3", "2e-5"]
+    assert figure.legends and not any(axes.get_legend() for axes in figure.axes)
