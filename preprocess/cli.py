@@ -170,7 +170,9 @@ def build_shards(
     encoder: Annotated[
         str,
         typer.Option(
-            help="auto, compiled, library (any fast tokenizer) or reference (the slow oracle)."
+            help="Who tokenizes: compiled (own code), library (tokenizers; slower, for any fast "
+            "tokenizer), reference (plain Python, to check the others; very slow), or auto: "
+            "compiled where it can, else library."
         ),
     ] = "auto",
     audit: Annotated[
