@@ -1,5 +1,10 @@
 """`python -m preprocess`."""
 
+from preprocess.packages import require_packages
+
+if __name__ == "__main__":
+    require_packages()
+
 from preprocess.console import run_command
 
 

@@ -12,6 +12,7 @@ from preprocess.build_progress import show_build
 from preprocess.bundled import as_called
 from preprocess.console import console
 from preprocess.describe import summary, summary_table
+from preprocess.encode.segmenters import words_are
 from preprocess.errors import WholewordError
 from preprocess.options import BuildOptions
 from preprocess.read.input_report import input_lines, uncuttable
@@ -21,6 +22,8 @@ from preprocess.run.plan import BuildPlan, identity, plan_build
 from preprocess.run.slices import slices_of
 from preprocess.write.manifest import Manifest, read_manifest
 
+_AUDITED = {"documents_audited": ", all equal to the reference encoder's"}
+"""A document that differs ends the build."""
 LARGE = 8 << 20
 """Bytes of an input file that several workers would share, if it could be cut."""
 
@@ -45,17 +48,18 @@ def build(options: BuildOptions, overwrite: bool, as_json: bool) -> None:
     if not as_json:
         _announce(plan)
     begin = time.perf_counter()
-    done, audit_counts = show_build(plan, quiet=as_json)
+    done, audit_counts, compiling = show_build(plan, quiet=as_json)
     seconds = time.perf_counter() - begin
     if isinstance(done, SliceDone):
         _report_slice(plan, done, seconds, as_json)
         return
     rate = plan.bytes / 1e6 / seconds
     pace = f"{rate:.1f}" if rate >= 1 else f"{rate:.2g}"
-    report(done, plan.output, f"built in {seconds:.1f} s, {pace} MB/s", as_json)
+    once = f"; the first {compiling:.0f} s compiled kernels, once" if compiling else ""
+    report(done, plan.output, f"built in {seconds:.1f} s, {pace} MB/s{once}", as_json)
     if not as_json:
         for what, count in audit_counts.items():
-            console.print(f"{what.replace('_', ' ')}: {count:,}")
+            console.print(f"{what.replace('_', ' ')}: {count:,}{_AUDITED.get(what, '')}")
         console.print(
             as_called(
                 f"next: [bold]deepspeed train/pretrain.py --data {plan.output} "
@@ -65,7 +69,7 @@ def build(options: BuildOptions, overwrite: bool, as_json: bool) -> None:
 
 
 def _announce(plan: BuildPlan) -> None:
-    segmenter = plan.segmenter.function or plan.segmenter.kind
+    segmenter = words_are(plan.segmenter.function or plan.segmenter.kind)
     chosen = f" ({plan.segmenter_reason})" if plan.segmenter_reason else ""
     workers = min(plan.options.workers or len(plan.tasks), len(plan.tasks))
     for line in input_lines(plan.files, plan.left_out, plan.known):

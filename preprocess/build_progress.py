@@ -65,9 +65,15 @@ class _Kernels(ProgressColumn):
         return Text(f"compiling kernels: {new}" if new > 0 else "")
 
 
-def show_build(plan: BuildPlan, quiet: bool) -> tuple[Manifest | SliceDone, Counter[str]]:
-    """Build; the manifest (or the end of a slice before others), and the audit's counts."""
+def show_build(plan: BuildPlan, quiet: bool) -> tuple[Manifest | SliceDone, Counter[str], float]:
+    """Build.
+
+    Returns:
+        The manifest (or the end of a slice before others), the audit's counts, and the seconds
+        from the beginning to the last kernel that had to be compiled before text was encoded.
+    """
     audit: Counter[str] = Counter()
+    begin, compiling, has_begun = time.time(), 0.0, False
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -81,11 +87,13 @@ def show_build(plan: BuildPlan, quiet: bool) -> tuple[Manifest | SliceDone, Coun
         pace = _Pace(plan.bytes)
         for event in run_build(plan):
             if isinstance(event, Manifest | SliceDone):
-                return event, audit
+                return event, audit, compiling
             if isinstance(event, Pass):
                 bar.reset(shown, total=event.bytes, description=event.name)
                 pace = _Pace(event.bytes)
                 continue
+            if not has_begun and not event.earlier:
+                has_begun, compiling = True, kernels.compiled_until(begin)
             pace.add(event)
             audit.update(event.audit)
             bar.update(shown, completed=pace.done, pace=str(pace))

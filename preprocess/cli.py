@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +23,7 @@ from preprocess.places import place
 from preprocess.read.sources import ReadOptions
 from preprocess.sizes import parse_size
 from preprocess.verify import reindex, verify_dataset
-from preprocess.vocabulary import MIN_FREQUENCY, train_vocabulary
+from preprocess.vocabulary import MIN_FREQUENCY, choose_kind, train_vocabulary
 from preprocess.word_preview import cut_text, show_cut
 from preprocess.write.manifest import read_manifest
 
@@ -169,7 +170,9 @@ def build_shards(
     encoder: Annotated[
         str,
         typer.Option(
-            help="auto, compiled, library (any fast tokenizer) or reference (the slow oracle)."
+            help="Who tokenizes: compiled (own code), library (tokenizers; slower, for any fast "
+            "tokenizer), reference (plain Python, to check the others; very slow), or auto: "
+            "compiled where it can, else library."
         ),
     ] = "auto",
     audit: Annotated[
@@ -335,10 +338,20 @@ def train_vocab(
             min_frequency=min_frequency,
             lowercase=lowercase,
         )
-    console.print(f"{output}: {entries:,} entries")
-    console.print(
-        as_called(f"next: [bold]python -m preprocess build-shards --tokenizer {output}[/]")
-    )
+    often = MIN_FREQUENCY if min_frequency is None else min_frequency
+    if choose_kind(kind, preset_for)[0] == "unigram":
+        often = 0  # it has no such rule
+    console.print(f"{output}: {entries:,} entries{_why_fewer(entries, vocab_size, often)}")
+    words = ["build-shards", "--input", *inputs, "--tokenizer", str(output)]
+    console.print(as_called(f"next: python -m preprocess {shlex.join(words)}"), markup=False)
+
+
+def _why_fewer(entries: int, asked: int, often: int) -> str:
+    """Why a vocabulary has fewer entries than were asked for; empty where it has as many."""
+    if entries >= asked:
+        return ""
+    which = f" that occur {often} times or more" if often > 1 else ""
+    return f" of {asked:,}: the text has no more pieces{which}"
 
 
 def _one_folder(folder: str | None, data: str | None) -> Path:

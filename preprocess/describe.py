@@ -4,6 +4,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from preprocess.encode.segmenters import words_are
 from preprocess.format import HISTOGRAM_BINS
 from preprocess.run.signs import repeated_share
 from preprocess.write.manifest import Manifest, PartEntry
@@ -33,8 +34,9 @@ def summary_table(manifest: Manifest, title: str) -> Table:
     table.add_row("shards", *(str(len(part.shards)) for part in parts))
     _add_counts(table, manifest)
     table.caption = (
-        f"words: {manifest.segmenter.name}; rows: up to {manifest.max_length} tokens with special "
-        f"ones; tokenizer: {manifest.tokenizer.kind}, {manifest.tokenizer.vocab_size:,} entries"
+        f"words: {words_are(manifest.segmenter.name)}; rows: up to {manifest.max_length} tokens "
+        f"with special ones; tokenizer: {manifest.tokenizer.kind}, "
+        f"{manifest.tokenizer.vocab_size:,} entries"
     )
     table.caption_justify = "left"
     return table

@@ -1,5 +1,6 @@
 """What --help shows: options in panels by what they are about, in two columns that fit 80."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -107,7 +108,7 @@ def show_help(usage: str, text: str, entries: Sequence[Entry], examples: str = "
         usage: the command line in short.
         text: what the command does.
         entries: its options in order.
-        examples: command lines, printed as they are.
+        examples: command lines, which are broken before options where they are too long.
     """
     console = Console(highlight=False, emoji=False)
     console.width = min(console.width, _MOST_WIDTH)
@@ -120,8 +121,22 @@ def show_help(usage: str, text: str, entries: Sequence[Entry], examples: str = "
         console.print(_panel(title, members, min(width, console.width // 2)))
     if examples:
         console.print(Text("Examples:", style="bold"))
-        for line in examples.strip().splitlines():
-            console.print(Text(f"  {as_called(line.strip())}"), soft_wrap=True)
+        for command in as_called(examples.strip()).replace("\\\n", " ").splitlines():
+            for line in _break(command, console.width):
+                console.print(Text(line), soft_wrap=True)
+
+
+def _break(command: str, width: int) -> list[str]:
+    """Lines of at most `width` columns, if options allow; those that go on are indented."""
+    first, *options = re.split(r" (?=--?\w)", " ".join(command.split()))
+    lines = [f"  {first}"]
+    for option in options:
+        if len(lines[-1]) + len(option) + 3 <= width:  # a space, and room for " \\"
+            lines[-1] += f" {option}"
+        else:
+            lines[-1] += " \\"
+            lines.append(f"      {option}")
+    return lines
 
 
 def _panels(entries: Iterable[Entry]) -> dict[str, list[Entry]]:

@@ -10,7 +10,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -74,4 +74,14 @@ def kernel(function: Function) -> Function:
 
 def count_compiled() -> int:
     """How many kernels of these sources are compiled on disk, by any process."""
-    return sum(1 for _ in Path(os.environ["NUMBA_CACHE_DIR"]).rglob("*.nbc"))
+    return sum(1 for _ in _compiled())
+
+
+def compiled_until(begin: float) -> float:
+    """Seconds from `begin`, a time of day, to the newest kernel's end; 0 where none is newer."""
+    times = (path.stat().st_mtime - begin for path in _compiled())
+    return max(0.0, *times, 0.0)
+
+
+def _compiled() -> Iterator[Path]:
+    return Path(os.environ["NUMBA_CACHE_DIR"]).rglob("*.nbc")

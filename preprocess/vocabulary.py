@@ -91,7 +91,7 @@ def train_vocabulary(
         WholewordError: the input is unusable, the folder is not empty, or the alphabet alone is
             larger than the vocabulary.
     """
-    kind, chosen = _choose(kind, family)
+    kind, chosen = choose_kind(kind, family)
     _check_request(output, vocab_size, kind, min_frequency, lowercase)
     check_encoding(encoding)
     files = find_inputs(inputs, "train", encoding)
@@ -115,7 +115,7 @@ def train_vocabulary(
     return len(source)
 
 
-def _choose(kind: str | None, family: str | None) -> tuple[str, Family]:
+def choose_kind(kind: str | None, family: str | None) -> tuple[str, Family]:
     """The kind of tokenizer, and what surrounds it."""
     if family is not None and family not in FAMILIES:
         raise WholewordError(f"--preset-for {family}: not known; write {', '.join(FAMILIES)}")

@@ -12,7 +12,7 @@ from rich.table import Table
 from preprocess.console import console
 from preprocess.encode.auto_segmenter import choose_segmenter
 from preprocess.encode.reference import ReferenceEncoder
-from preprocess.encode.segmenters import make_segmenter, parse_segmenter
+from preprocess.encode.segmenters import make_segmenter, parse_segmenter, words_are
 from preprocess.encode.tokenizer import load_backend
 from preprocess.encode.tokenizer_cache import load_tokenizer_once
 from preprocess.errors import WholewordError
@@ -88,7 +88,8 @@ def _spell(backend: tokenizers.Tokenizer, token: int) -> str:
 def show_cut(cut: Cut) -> None:
     """Print the words in a line, then each with its tokens."""
     why = f" ({cut.reason})" if cut.reason else ""
-    console.print(f"words: [bold]{escape(cut.segmenter)}[/]{escape(why)}; tokens: {cut.tokenizer}")
+    words = words_are(cut.segmenter)
+    console.print(f"words: [bold]{escape(words)}[/]{escape(why)}; tokens: {cut.tokenizer}")
     table = Table()
     table.add_column("word", style="cyan")
     table.add_column("tokens")

@@ -25,7 +25,7 @@ from scripts.doc_commands import RULES, Command, Rule, commands, rule_for, rules
 
 MODELS = (
     *("bert-base-chinese", "minilm", "runs/s1/final", "runs/s2/final"),
-    *("runs/quickstart/final", "runs/a/best", "runs/b/best"),
+    *("runs/quickstart/final", "runs/mine/best", "runs/a/best", "runs/b/best"),
 )
 """Names in the documentation; in the copy each is a tiny model with the sample's tokenizer."""
 _TIMEOUT = 300.0
@@ -130,7 +130,7 @@ def _write_texts(copy: Path) -> None:
         (copy / name).parent.mkdir(exist_ok=True)
         (copy / name).write_text("".join(lines[:200]), encoding="utf-8")
     for name in ("more.txt", "held_out.txt", "lines.txt"):
-        (copy / name).write_text("".join(lines[200:230]), encoding="utf-8")
+        (copy / name).write_text("".join(lines[-30:]), encoding="utf-8")
     (copy / "court").mkdir()
     (copy / "court/a.txt").write_text("".join(lines[:200]), encoding="gb18030", errors="replace")
     (copy / "rules.py").write_text('def no_links(text):\n    return "http" not in text\n')

@@ -28,6 +28,7 @@ BASE = {
         "help_page",
         "kernels",
         "options",
+        "packages",
         "places",
         "sigbus",
         "sizes",

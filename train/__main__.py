@@ -2,6 +2,11 @@
 
 import os
 
+from preprocess.packages import require_packages
+
+if __name__ == "__main__":
+    require_packages()
+
 from preprocess.console import run_command
 
 

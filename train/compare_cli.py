@@ -63,7 +63,10 @@ def compare_command(
     epochs: Annotated[
         int | None,
         typer.Option(
-            min=1, max=10_000, help="Epochs of each; else 300 steps and 5 epochs, or 30 epochs."
+            min=1,
+            max=10_000,
+            help="Passes of each fine-tuning over its labels; else as many as make 300 steps, "
+            "between 5 and 30.",
         ),
     ] = None,
     max_length: Annotated[

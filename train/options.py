@@ -260,11 +260,15 @@ class RunOptions:
     max_eval_rows: int = _option(
         0, "At most so many rows in each validation, evenly spaced; 0 takes all."
     )
-    save_steps: int = _option(500, "Steps between two checkpoints; 0 keeps the last step's only.")
+    save_steps: int = _option(
+        500, "Steps between two checkpoints; 0 saves one at the last step alone."
+    )
     save_time: str = _option("", "Also save when so much time has gone by: 15m.")
     save_total_limit: int = _option(3, "How many checkpoints are kept; 0 keeps all.")
     resume_from_checkpoint: str = _option(
-        "auto", "auto continues from the newest whole checkpoint, none forbids it, or a checkpoint."
+        "auto",
+        "auto continues from the newest whole checkpoint, if any; none begins anew, and refuses "
+        "a folder that holds a run; RUN/checkpoints/step-N continues from that one.",
     )
     allow_changes: bool = _option(False, "Continue although options that shape results changed.")
     max_train_time: str = _option("", "Save and stop after this time: 8h, 45m, 1h30m.")

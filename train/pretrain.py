@@ -22,6 +22,11 @@ if not __package__:
 # small products take twice as long, because each waits for a thread to wake.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
+from preprocess.packages import require_packages
+
+if __name__ == "__main__":
+    require_packages()
+
 from preprocess.errors import WholewordError
 from train.options import Options, parse
 

@@ -38,6 +38,9 @@ def main() -> None:
     use()
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)  # for --segmenter and --filter of the user's own
+    from preprocess.packages import require_packages
+
+    require_packages()
     from preprocess.console import run_command
 
     run_command(lambda: _run(sys.argv[1:]))

@@ -72,6 +72,11 @@ def parse_segmenter(name: str, user_dicts: tuple[str, ...], hmm: bool) -> Segmen
     return spec
 
 
+def words_are(name: str) -> str:
+    """What words are under a `--segmenter`, for people: `none` reads as if there were no words."""
+    return "pre-tokens" if name == "none" else name
+
+
 def make_segmenter(spec: SegmenterSpec) -> Segmenter:
     """The function that a spec names."""
     if spec.kind == "jieba":

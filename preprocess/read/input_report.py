@@ -7,6 +7,7 @@ from preprocess.read.formats import compression_of, form_of
 from preprocess.read.sources import InputFile
 
 MAX_NAMES = 3
+_FORMS = {"text": "plain text"}
 _UNCUTTABLE = {"csv": "a CSV file", "tsv": "a TSV file", "json": "a JSON array"} | {
     "arrow": "an Arrow file"
 }
@@ -22,7 +23,10 @@ def input_lines(files: list[InputFile], left_out: dict[str, str], known: list[st
     """
     size = sum(file.bytes for file in files)
     forms = Counter(file.form for file in files)
-    counts = ", ".join(f"{count:,} {form}" for form, count in forms.most_common())
+    counts = ", ".join(
+        f"{count:,} {_FORMS.get(form, form)}" if len(forms) > 1 else _FORMS.get(form, form)
+        for form, count in forms.most_common()
+    )
     lines = [f"input: {size / 1e6:,.1f} MB in {_files(len(files))} ({counts})"]
     if known:
         lines.append(f"in the dataset already: {_names(known)}")

@@ -1,8 +1,10 @@
 """What a build shows while it runs."""
 
 import io
+import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -12,6 +14,7 @@ from preprocess.build_progress import show_build
 from preprocess.run.events import Pass, TaskProgress
 from preprocess.run.plan import BuildPlan
 from preprocess.write.manifest import Manifest
+from tests.preprocess.support import invoke
 
 
 def shown(
@@ -55,6 +58,30 @@ def test_something_is_shown_before_anything_is_done(monkeypatch: pytest.MonkeyPa
         (TaskProgress(30, 7), "Mtokens/s  0:00:0"),
     ]
     assert shown(monkeypatch, events) == [True] * len(events)
+
+
+def test_kernels_count_from_the_beginning_to_the_newest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    assert kernels.compiled_until(1000.0) == 0
+    (tmp_path / "module").mkdir()
+    for name, end in (("old", 900.0), ("late", 1060.0), ("early", 1010.0)):
+        path = tmp_path / "module" / f"{name}.nbc"
+        path.touch()
+        os.utime(path, (end, end))
+    assert kernels.compiled_until(1000.0) == 60
+    assert kernels.compiled_until(2000.0) == 0
+
+
+def test_a_build_says_what_compiling_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a log too, where no bar counts them."""
+    text = tmp_path / "in.txt"
+    text.write_text("And David the king begat Solomon.\n" * 20)
+    monkeypatch.setattr(kernels, "compiled_until", lambda begin: 60.4)
+    done = invoke("build-shards", "-i", str(text), "-o", str(tmp_path / "out"), "--workers", "1")
+    assert "MB/s; the first 60 s compiled kernels, once" in " ".join(done.output.split())
+    assert "words: pre-tokens (" in done.output
 
 
 def test_the_time_left_follows_from_what_this_command_did(monkeypatch: pytest.MonkeyPatch) -> None:

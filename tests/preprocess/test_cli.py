@@ -46,7 +46,16 @@ def test_the_contract_command_with_no_argument(tmp_path: Path) -> None:
     (tmp_path / "samples").symlink_to(support.REPOSITORY / "samples")
     first = run_cli("build-shards", cwd=tmp_path)
     assert first.status == 0, first
-    for word in ("documents", "rows", "tokens", "words", "share of unknown", "MB/s", "next:"):
+    for word in (
+        "documents",
+        "rows",
+        "tokens",
+        "words",
+        "share of unknown",
+        "MB/s",
+        "next:",
+        "all equal to the reference",
+    ):
         assert word in first.output
     manifest = read_manifest(tmp_path / "shards")
     assert manifest.parts["train"].rows > 1000
@@ -217,7 +226,7 @@ def test_a_sentence_is_previewed() -> None:
     assert [word["text"] for word in cut["words"]] == words
     assert cut["words"][0]["tokens"] == ["天", "下"]
     shown = invoke("preview", "--text", "天下大势", "--segmenter", "none").output
-    assert "words: none; tokens: WordPiece" in shown
+    assert "words: pre-tokens; tokens: WordPiece" in shown
     assert "4 words, 4 tokens, 0 unknown" in shown
     invoke("preview", "--text", " ").assert_one_line("--text: holds no text")
 
@@ -289,7 +298,9 @@ def test_train_vocab(tmp_path: Path, text: Path) -> None:
     arguments = ["train-vocab", "--input", str(text), "--output", str(folder), "--vocab-size", "40"]
     done = invoke(*arguments)
     assert done.status == 0, done
-    assert "next:" in done.output
+    few = f"{folder}: 15 entries of 40: the text has no more pieces that occur 2 times or more\n"
+    again = f"build-shards --input {text} --tokenizer {folder}\n"
+    assert done.output == f"{few}next: python -m preprocess {again}"
     invoke(*arguments).assert_one_line(f"{folder}: already exists")
     built = invoke(*build_arguments(tmp_path / "out", text), "--tokenizer", folder)
     assert built.status == 0, built

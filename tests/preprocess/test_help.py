@@ -36,6 +36,11 @@ def test_a_page_fits_and_cuts_nothing(monkeypatch, width):
     titles = [line.split()[1] for line in page.splitlines() if line.startswith("╭")]
     assert titles[: len(BUILD_PANELS)] == [title.split()[0] for title in BUILD_PANELS]
     assert "python -m preprocess build-shards --input corpus/" in examples
+    assert max(map(len, examples.splitlines())) <= width
+    long = "--input corpus/ --tokenizer bert-base-chinese --output shards"
+    if width == 80:
+        long = long.replace(" --tokenizer", " \\\n      --tokenizer")
+    assert f"  python -m preprocess build-shards {long}\n" in examples
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -45,6 +50,7 @@ def test_the_trainers_page_names_each_option_once(monkeypatch, capsys, width):
     parser.print_help()
     page, examples = capsys.readouterr().out.split("Examples:")
     assert max(map(len, page.splitlines())) <= width and "…" not in page
+    assert max(map(len, examples.splitlines())) <= width
     names = [line.split()[1] for line in page.splitlines() if line.startswith("│ --")]
     assert len(names) == len(set(names)) == len(parser.lists | _dashed(parser))
     assert not [name for name in names if "_" in name]

@@ -64,7 +64,8 @@ def preview(data: Path, rows: int, options: LoaderOptions) -> None:
         starts = _word_starts(table[number], dataset.manifest.tokenizer)
         console.print(_coloured(_tokens(batch, begin, starts, text, mask_id)))
         console.print()
-    console.print(_summary(batch, mask_id, shown))
+    console.print(_summary(batch, shown, options.mlm_probability[0]), soft_wrap=True)
+    console.print(_legend(batch, mask_id), soft_wrap=True)
 
 
 def _load_tokenizer(path: Path) -> tokenizers.Tokenizer:
@@ -142,20 +143,27 @@ def _mark(fate: str, text: str, seen: str) -> str:
     return {"masked": f"{{{text}}}", "replaced": f"{{{text}→{seen}}}", "kept": f"{{{text}=}}"}[fate]
 
 
-def _summary(batch: MicroBatch, mask_id: int, shown: int) -> Text:
-    """The legend, with the shares of the whole batch, of which so many rows are shown."""
+def _summary(batch: MicroBatch, shown: int, expected: float) -> Text:
+    """How much of the whole batch is chosen; `shown` rows of it are seen, `expected` is asked."""
+    rows = f"{batch.rows} rows"
+    if shown < batch.rows:
+        rows = f"{shown} of {rows} of the micro-batch; in all of them"
+    share = len(batch.positions) / max(1, batch.tokens)
+    return Text(
+        f"{rows}, {batch.tokens} tokens, {share:.1%} chosen by chance ({expected:.1%} on average):"
+    )
+
+
+def _legend(batch: MicroBatch, mask_id: int) -> Text:
+    """The marks, with the shares of the whole batch's chosen tokens."""
     seen = batch.input_ids.reshape(-1)[batch.positions]
     kept = seen == batch.labels
     masked = ~kept & (seen == mask_id)
     counts = {"masked": masked.sum(), "kept": kept.sum(), "replaced": (~kept & ~masked).sum()}
     chosen = max(1, len(seen))
-    rows = f"{batch.rows} rows"
-    if shown < batch.rows:
-        rows = f"{shown} of {rows} of the micro-batch; in all of them"
-    line = Text(
-        f"{rows}, {batch.tokens} tokens, {100 * len(seen) / max(1, batch.tokens):.1f}% chosen: "
-    )
+    line = Text()
     for name, style in STYLES.items():
         line.append(f"{_mark(name, name, 'another')} {100 * counts[name] / chosen:.0f}%", style)
         line.append("  ")
+    line.rstrip()
     return line

@@ -69,7 +69,9 @@ def test_both_are_said_in_a_line(tmp_path: Path) -> None:
     files = find_inputs((str(tmp_path),), "train")
     lines = input_lines(files, list_files((str(tmp_path),)).left_out, [])
     assert len(lines) == 3
-    assert lines[0] == "input: 0.0 MB in 4 files (3 text, 1 jsonl)"
+    assert lines[0] == "input: 0.0 MB in 4 files (3 plain text, 1 jsonl)"
+    (alone,) = input_lines(find_inputs((str(tmp_path / "a.txt"),), "train"), {}, [])
+    assert alone == "input: 0.0 MB in 1 file (plain text)"
     names = ", ".join(f"{tmp_path}/{name}.md" for name in "mno")
     assert lines[1].startswith(f"left out: {tmp_path}/.h.txt (hidden); {names} and 1 more (of an ")
     assert lines[2] == f"read as gb18030: {tmp_path}/z.txt"

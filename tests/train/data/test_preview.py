@@ -29,7 +29,9 @@ def test_preview_shows_rows_words_and_shares(tmp_path, capsys, layout, pairs):
     shown = capsys.readouterr().out
     assert shown.count("[CLS]") == 2
     assert shown.count("of the dataset") == 2
-    assert "chosen" in shown
+    assert " chosen by chance (15.0% on average):\n{masked} " in shown
+    legend = shown.splitlines()[-1]  # on a line of its own, so that no mark breaks at 80 columns
+    assert len(legend) < 80 and legend.count("%") == 3 and legend.endswith("%")
     assert re.search(r"^2 of \d+ rows of the micro-batch; in all of them, \d+ tokens", shown, re.M)
     for fate in ("{masked}", "{replaced→another}", "{kept=}"):
         assert fate in shown
