@@ -142,6 +142,7 @@ def predict_command(
     every = prediction.read_lines(source)
     lines = every[: max_rows or None]
     tokenizer = load_tokenizer(model)
+    prediction.warn_of_masks(lines, tokenizer)
     loaded = _load_for_text(model, trust_remote_code)
     encoder = prediction.encoder_for(tokenizer, segmenter, lines, tuple(user_dict))
     named = tuple(filter(None, re.split("[,，、]", words)))

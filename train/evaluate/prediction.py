@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import tokenizers
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -83,6 +84,17 @@ def read_lines(path: Path) -> list[str]:
     if not lines:
         raise WholewordError(f"{path}: has no text; name a file with a sample a line")
     return lines
+
+
+def warn_of_masks(lines: list[str], tokenizer: LoadedTokenizer) -> None:
+    """Say that masks which stand in the text already are not filled in."""
+    mask = tokenizers.Tokenizer.from_str(tokenizer.json).id_to_token(tokenizer.special.mask_id)
+    count = sum(mask in line for line in lines) if mask else 0
+    if count:
+        warn(
+            f"{count:,} of {len(lines):,} lines hold {mask} as text, which stays: predict masks "
+            'words itself (--words says which); transformers\' pipeline("fill-mask") fills yours'
+        )
 
 
 def encoder_for(

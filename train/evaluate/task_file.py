@@ -153,7 +153,8 @@ def _read_lines(path: Path) -> list[str]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise WholewordError(f"{path}: line {line}: not UTF-8; convert the file") from error
+        remedy = "convert the file, such as by iconv -f GB18030 -t UTF-8"
+        raise WholewordError(f"{path}: line {line}: not UTF-8; {remedy}") from error
     return [line.removesuffix("\r") for line in text.split("\n")]
 
 

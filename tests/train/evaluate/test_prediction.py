@@ -21,6 +21,7 @@ from train.evaluate.prediction import (
     encoder_for,
     read_lines,
     summarize,
+    warn_of_masks,
     write_csv,
 )
 
@@ -102,3 +103,13 @@ def test_a_user_dictionary_decides_the_words(tmp_path):
     assert starts[1].word_starts[3:6].tolist() == [True, False, False]
     with pytest.raises(WholewordError, match="belong to jieba"):
         encoder_for(tokenizer, "none", lines, (str(tmp_path / "words.txt"),))
+
+
+def test_masks_of_the_text_are_said_to_stay(monkeypatch):
+    said = []
+    monkeypatch.setattr("train.evaluate.prediction.warn", said.append)
+    tokenizer = load_tokenizer(support.TOKENIZER)
+    warn_of_masks(["no mask", "mask"], tokenizer)
+    assert said == []
+    warn_of_masks(["no mask", "a [MASK] here"], tokenizer)
+    assert said[0].startswith("1 of 2 lines hold [MASK] as text, which stays: predict masks words")
