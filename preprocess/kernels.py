@@ -79,8 +79,11 @@ def count_compiled() -> int:
 
 def compiled_until(begin: float) -> float:
     """Seconds from `begin`, a time of day, to the newest kernel's end; 0 where none is newer."""
-    times = (path.stat().st_mtime - begin for path in _compiled())
-    return max(0.0, *times, 0.0)
+    newest = begin
+    for path in _compiled():
+        with contextlib.suppress(FileNotFoundError):  # another process drops old kernels
+            newest = max(newest, path.stat().st_mtime)
+    return newest - begin
 
 
 def _compiled() -> Iterator[Path]:

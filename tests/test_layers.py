@@ -16,6 +16,7 @@ STAGES = {
 }
 BASE = {
     "preprocess": {
+        "arrays",
         "bundled",
         "addresses",
         "cache",

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
+from preprocess.arrays import arrow_array, numpy_values
 from preprocess.clean.distinct import DistinctTexts
 from preprocess.clean.samples import Sample, first_samples
 from preprocess.errors import WholewordError
@@ -31,11 +32,9 @@ from preprocess.write.manifest import (
 )
 from preprocess.write.shards import (
     INDEX_SCHEMA,
-    arrow_array,
     batches_checksum,
     index_bytes,
     lengths_checksum,
-    numpy_values,
     shard_name,
     write_index,
 )

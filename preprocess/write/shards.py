@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
+from preprocess.arrays import arrow_array, numpy_values
 from preprocess.files import written
 from preprocess.format import BATCH_ROWS
 
@@ -224,18 +225,6 @@ def record_batch(rows: Rows, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([*columns, arrow_array(rows.documents)], schema=schema)
 
 
-def numpy_values(array: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """Numbers of an array without nulls, of one chunk no copy; `to_numpy` would import pandas."""
-    if isinstance(array, pa.ChunkedArray):
-        empty = np.empty(0, array.type.to_pandas_dtype())
-        return np.concatenate([empty, *map(numpy_values, array.chunks)])
-    data = array.buffers()[1]
-    if data is None:
-        return np.empty(0, array.type.to_pandas_dtype())
-    values = np.frombuffer(data, array.type.to_pandas_dtype())
-    return values[array.offset : array.offset + len(array)]
-
-
 def index_table(entries: Sequence[dict[str, Any]]) -> pa.Table:
     """Rows of `index.arrow`, a dictionary each, whose `lengths` are uint16 `[rows]`."""
     numbers = [
@@ -252,13 +241,6 @@ def index_table(entries: Sequence[dict[str, Any]]) -> pa.Table:
 def _dtype_of(name: str) -> np.dtype:
     """Of one of the index's `_NUMBERS`."""
     return np.dtype(INDEX_SCHEMA.field(name).type.to_pandas_dtype())
-
-
-def arrow_array(values: np.ndarray) -> pa.Array:
-    """An Arrow array of numbers or bools; `pa.array` would import pandas, for 0.4 s a process."""
-    content = np.packbits(values, bitorder="little") if values.dtype == bool else values
-    buffer = pa.py_buffer(np.ascontiguousarray(content))
-    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, buffer])
 
 
 def open_batch(data: pa.Buffer, offset: int, size: int, schema: pa.Schema) -> pa.RecordBatch:
