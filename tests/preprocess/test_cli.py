@@ -293,6 +293,17 @@ def test_the_next_command_names_the_model_of_the_tokenizer(tmp_path: Path) -> No
         assert _model_argument(name) == expected
 
 
+def test_the_next_command_is_given_whole(tmp_path: Path, text: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(support.TOKENIZER, model)
+    (model / "config.json").write_text("{}")
+    words = ["build-shards", "--input", str(text), "--tokenizer", str(model), "--workers", "1"]
+    done = invoke(*words, "--output", str(tmp_path / "out"))
+    said = " ".join(done.output.split())
+    command = f"--data {tmp_path}/out --model {model} --deepspeed ds_configs/zero2.json"
+    assert f"next: deepspeed train/pretrain.py {command}" in said
+
+
 def test_train_vocab(tmp_path: Path, text: Path) -> None:
     folder = tmp_path / "tokenizer"
     arguments = ["train-vocab", "--input", str(text), "--output", str(folder), "--vocab-size", "40"]

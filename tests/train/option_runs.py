@@ -92,6 +92,7 @@ def run_all(folder: Path) -> dict[str, tuple[int, str, str]]:
     run("timed", *QUIET, *endless, "--save-time", "1s", "--max-train-time", "2s")
     early = ("--eval-steps", "1", "--early-stopping-patience", "2", "--learning-rate", "9")
     run("early", *early, "--max-steps", "40")
+    run("few rows", "--eval-steps", "2", "--max-steps", "2", "--max-eval-rows", "1")
     shutil.rmtree(folder / "early" / "final")
     run("early", *early, "--max-steps", "40", again=" again")
     warming = (*QUIET, "--batch-warmup", "4", "--save-total-limit", "0")

@@ -131,6 +131,22 @@ def test_a_folder_that_is_not_there_is_said_to_be_missing(folder, monkeypatch, w
         done.assert_one_line("give --model")
 
 
+def test_rows_and_lines_are_limited(folder, tmp_path):
+    scored = [
+        json.loads(invoke(*words, "--json", app=app).output)["masked"]
+        for words in (
+            ["evaluate", "--model", folder / "model", "--data", folder / "shards", *few]
+            for few in ([], ["--max-rows", "2"])
+        )
+    ]
+    assert 0 < scored[1] < scored[0] / 2
+    (tmp_path / "in.txt").write_text("天下大势。\n" * 3)
+    words = ["predict", "--model", folder / "model", "--input", tmp_path / "in.txt"]
+    done = invoke(*words, "--output", tmp_path / "out.csv", "--max-rows", "2", app=app)
+    assert "2 of 3 lines" in done.output
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 1 + 2
+
+
 def test_a_configuration_without_weights_is_not_scored(folder, tmp_path):
     (tmp_path / "config.json").write_bytes((folder / "model" / "config.json").read_bytes())
     done = invoke("evaluate", "--model", tmp_path, "--data", folder / "shards", app=app)

@@ -62,6 +62,13 @@ def test_patience_ends_a_run_and_is_not_forgotten(done):
     assert len(runs.records(folder / "early", "validation")) == 3
 
 
+def test_validation_rows_are_limited(done):
+    masked = [
+        runs.records(done[0] / name, "validation")[0]["masked"] for name in ("few rows", "early")
+    ]
+    assert 0 < masked[0] < masked[1] / 2
+
+
 def test_a_warming_batch_size_resumes_in_the_middle(done):
     folder, found = done
     assert "(step 2 of 4)" in found["resumed"][1]
