@@ -1,6 +1,5 @@
 """Which encoder a build uses: the compiled one wherever it can be used, else the library's."""
 
-import json
 from collections.abc import Callable
 
 from preprocess.encode.aligned import AlignedEncoder, DocumentTokenizer
@@ -18,6 +17,7 @@ from preprocess.encode.library import LibraryTokenizer
 from preprocess.encode.protocol import Encoder, EncoderSpec
 from preprocess.encode.reference import ReferenceEncoder
 from preprocess.encode.segmenters import SegmenterSpec
+from preprocess.encode.tokenizer import describe_tokenizer
 
 
 def make_encoder(spec: EncoderSpec) -> Encoder:
@@ -55,7 +55,7 @@ def unsupported_reason(tokenizer_json: str, segmenter: SegmenterSpec) -> str | N
 
 
 def _model_kind(tokenizer_json: str) -> str:
-    description = json.loads(tokenizer_json)
+    description = describe_tokenizer(tokenizer_json)
     kind = str(description["model"]["type"])
     if kind != "BPE":
         return kind

@@ -5,6 +5,7 @@ import json
 import os
 import tempfile
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,37 +84,46 @@ def load_backend(tokenizer_json: str) -> tokenizers.Tokenizer:
     return backend
 
 
+@lru_cache(maxsize=2)
+def describe_tokenizer(tokenizer_json: str) -> dict[str, Any]:
+    """`tokenizer_json` parsed, once for all who ask; it is shared, so nobody may change it."""
+    description: dict[str, Any] = json.loads(tokenizer_json)
+    return description
+
+
 def corpus_description(tokenizer_json: str) -> dict[str, Any]:
     """What `load_backend` makes its tokenizer from: `tokenizer_json`, special tokens renamed."""
-    description: dict[str, Any] = json.loads(tokenizer_json)
+    description = describe_tokenizer(tokenizer_json)
+    model = description["model"]
     names = {
         token["content"]: f"\U0010fffe{token['id']}\U0010ffff"
         for token in description["added_tokens"]
-        if token["special"] and token["content"] != description["model"].get("unk_token")
+        if token["special"] and token["content"] != model.get("unk_token")
     }
-    for token in description["added_tokens"]:
-        token["content"] = names.get(token["content"], token["content"])
-    vocabulary = description["model"]["vocab"]
+    added = [
+        {**token, "content": names.get(token["content"], token["content"])}
+        for token in description["added_tokens"]
+    ]
+    vocabulary = model["vocab"]
     if isinstance(vocabulary, dict):
         renamed: Any = {names.get(piece, piece): i for piece, i in vocabulary.items()}
     else:
         renamed = [[names.get(piece, piece), score] for piece, score in vocabulary]
-    description["model"]["vocab"] = renamed
-    if "merges" in description["model"]:
-        merges = description["model"]["merges"]
-        description["model"]["merges"] = [merge for merge in merges if not _spells(merge, names)]
-    return description
+    changed = {"vocab": renamed}
+    if "merges" in model:
+        changed["merges"] = [merge for merge in model["merges"] if not _spells(merge, names)]
+    return {**description, "added_tokens": added, "model": {**model, **changed}}
 
 
 def _spells(merge: list[str] | str, names: dict[str, str]) -> bool:
     """Whether a merge of BPE uses or makes a special token (it may have learnt one from text)."""
-    pair = merge.split(" ") if isinstance(merge, str) else merge
-    return any(piece in names for piece in (*pair, "".join(pair)))
+    left, right = merge.split(" ") if isinstance(merge, str) else merge
+    return left in names or right in names or left + right in names
 
 
 def special_literals(tokenizer_json: str) -> tuple[str, ...]:
     """Texts that a Unigram model would turn into special ids without `load_backend`."""
-    description = json.loads(tokenizer_json)
+    description = describe_tokenizer(tokenizer_json)
     if description["model"]["type"] != "Unigram":
         return ()
     return tuple(t["content"] for t in description["added_tokens"] if t["special"])
@@ -121,7 +131,7 @@ def special_literals(tokenizer_json: str) -> tuple[str, ...]:
 
 def has_word_pieces(tokenizer_json: str) -> bool:
     """Whether pieces that continue a word are written with `##`."""
-    model = json.loads(tokenizer_json)["model"]
+    model = describe_tokenizer(tokenizer_json)["model"]
     return bool(model.get("continuing_subword_prefix") == "##")
 
 

@@ -1,11 +1,10 @@
 """Added tokens that are not special: they are found in text before anything else."""
 
-import json
 from typing import Any
 
 from preprocess.encode.compiled.byte_trie import PASSED_OVER, SHAPE_LIMIT
 from preprocess.encode.compiled.pre_token_cache import ID_BITS
-from preprocess.encode.tokenizer import load_backend
+from preprocess.encode.tokenizer import describe_tokenizer, load_backend
 
 
 def ordinary_tokens(description: dict[str, Any]) -> list[dict[str, Any]]:
@@ -32,7 +31,7 @@ def added_reason(description: dict[str, Any]) -> str | None:
 def added_ids(tokenizer_json: str) -> dict[str, int]:
     """The ids of added tokens that are not special, which the library may number anew."""
     backend = load_backend(tokenizer_json)
-    tokens = json.loads(tokenizer_json)["added_tokens"]
+    tokens = describe_tokenizer(tokenizer_json)["added_tokens"]
     found = {t["content"]: backend.token_to_id(t["content"]) for t in tokens if not t["special"]}
     return {content: number for content, number in found.items() if number is not None}
 

@@ -15,6 +15,7 @@ from preprocess.encode.compiled.bpe import Merges, Word, find_merges, make_word,
 from preprocess.encode.compiled.byte_trie import SHAPE_LIMIT, ByteTrie, longest_match, next_match
 from preprocess.encode.compiled.integers import signed
 from preprocess.encode.compiled.nfc import is_composed
+from preprocess.encode.compiled.plain_words import plain_word_end
 from preprocess.encode.compiled.pre_token_cache import (
     LONGEST,
     MOST,
@@ -24,9 +25,9 @@ from preprocess.encode.compiled.pre_token_cache import (
     slot_of,
     token_key,
 )
-from preprocess.encode.compiled.pretokens import PreTokenizerTables, pre_token_end
+from preprocess.encode.compiled.pretokens import CL100K, GPT2, PreTokenizerTables, pre_token_end
 from preprocess.encode.compiled.seams import Seams, part_end
-from preprocess.encode.compiled.unmanaged import unmanaged
+from preprocess.encode.compiled.unmanaged import inlined, unmanaged
 from preprocess.encode.compiled.utf8 import count_characters, decode
 from preprocess.kernels import kernel
 
@@ -137,7 +138,7 @@ def tokenize_documents(
     return at
 
 
-@unmanaged
+@inlined
 @kernel
 def _tokenize_document(
     tables: ByteLevelTables,
@@ -175,7 +176,7 @@ def _tokenize_document(
     return at
 
 
-@unmanaged
+@inlined
 @kernel
 def _tokenize_section(
     tables: ByteLevelTables,
@@ -209,6 +210,7 @@ def _tokenize_section(
     symbols, starts = scratch.word.symbols, scratch.word.starts
     sides, pairs, pairs_shift = tables.seams.sides, tables.seams.pairs, tables.seams.shift
     has_wholes = len(tables.wholes.labels) > 0
+    has_plain = len(ends) == 1 and tables.pre_tokenizer.kinds[0] in (GPT2, CL100K)
     ends[:] = begin
     character = 0  # within the section
     position = begin
@@ -217,11 +219,7 @@ def _tokenize_section(
     while position < end:
         flag = 0
         if position == limit:
-            limit = end
-            for level in range(len(ends)):
-                if ends[level] <= position:
-                    ends[level] = pre_token_end(tables.pre_tokenizer, level, data, position, limit)
-                limit = ends[level]
+            limit = _pre_token_end(tables.pre_tokenizer, ends, has_plain, data, position, end)
             flag = FIRST
             is_part = False
         behind = limit
@@ -285,6 +283,29 @@ def _tokenize_section(
             flag = 0
         position = behind
     return at, origin + character - prefix, covered
+
+
+@inlined
+@kernel
+def _pre_token_end(
+    pre_tokenizer: PreTokenizerTables,
+    ends: np.ndarray,
+    has_plain: bool,
+    data: np.ndarray,
+    position: int,
+    end: int,
+) -> int:
+    """Where the pre-token that begins at `position` ends; sets `ends` of `Scratch`."""
+    if has_plain:
+        ends[0] = plain_word_end(data, position, end)
+        if ends[0] > position:
+            return signed(ends[0])
+    limit = end
+    for level in range(len(ends)):
+        if ends[level] <= position:
+            ends[level] = pre_token_end(pre_tokenizer, level, data, position, limit)
+        limit = ends[level]
+    return limit
 
 
 @unmanaged

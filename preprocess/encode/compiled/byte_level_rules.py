@@ -1,6 +1,5 @@
 """Which byte-level BPE tokenizers `byte_level` holds, and what their parts say."""
 
-import json
 from itertools import chain
 from typing import Any
 
@@ -10,11 +9,12 @@ from preprocess.encode.compiled.added_tokens import added_reason, ordinary_token
 from preprocess.encode.compiled.byte_trie import SHAPE_LIMIT
 from preprocess.encode.compiled.pre_token_cache import ID_BITS
 from preprocess.encode.compiled.pretokens import GPT2, parse_levels
+from preprocess.encode.tokenizer import describe_tokenizer
 
 
 def unsupported_reason(tokenizer_json: str) -> str | None:
     """Why a tokenizer with a BPE model cannot be compiled; None if it can."""
-    description = json.loads(tokenizer_json)
+    description = describe_tokenizer(tokenizer_json)
     levels = parse_pre_tokenizers(description)
     if isinstance(levels, str):
         return levels

@@ -1,6 +1,5 @@
 """Tables for `byte_level`, built from a tokenizer's description and by asking its library."""
 
-import json
 from functools import cached_property, partial
 from typing import Any
 
@@ -33,7 +32,7 @@ from preprocess.encode.compiled.pretokens import PreTokenizerTables, character_c
 from preprocess.encode.compiled.seams import Seams, filter_shift, seam_arrays
 from preprocess.encode.compiled.tables import Tables, cached_tables, tokenizer_key
 from preprocess.encode.library import LibraryTokenizer
-from preprocess.encode.tokenizer import corpus_description, vocab_size
+from preprocess.encode.tokenizer import corpus_description, describe_tokenizer, vocab_size
 from preprocess.format import id_dtype
 
 
@@ -45,7 +44,7 @@ class ByteLevelTokenizer:
 
     def __init__(self, tokenizer_json: str) -> None:
         self._tokenizer_json = tokenizer_json
-        description = json.loads(tokenizer_json)
+        description = describe_tokenizer(tokenizer_json)
         key = tokenizer_key(tokenizer_json)
         arrays = cached_tables("byte-level", key, lambda: _build(tokenizer_json))
         unicode = cached_tables("unicode", tokenizer_key(""), _build_unicode)
@@ -113,7 +112,7 @@ def _build_unicode() -> Tables:
 def _build(tokenizer_json: str) -> Tables:
     """Takes some seconds, done once a tokenizer."""
     description = corpus_description(tokenizer_json)
-    original = json.loads(tokenizer_json)
+    original = describe_tokenizer(tokenizer_json)
     model = description["model"]
     vocabulary: dict[str, int] = model["vocab"]
     symbols = byte_symbols()

@@ -1,12 +1,12 @@
 """Which BPE tokenizers over characters `character_bpe` holds."""
 
-import json
 from typing import Any
 
 from preprocess.encode.compiled.added_tokens import added_reason, ordinary_tokens
 from preprocess.encode.compiled.byte_level_rules import parts
 from preprocess.encode.compiled.byte_trie import SHAPE_LIMIT
 from preprocess.encode.compiled.pre_token_cache import ID_BITS
+from preprocess.encode.tokenizer import describe_tokenizer
 
 COMPOSING = {"NFC", "NFD", "NFKC", "NFKD", "StripAccents"}
 _BY_CHARACTER = COMPOSING | {"Lowercase"}
@@ -22,7 +22,7 @@ def is_over_characters(description: dict[str, Any]) -> bool:
 
 def unsupported_reason(tokenizer_json: str) -> str | None:
     """Why such a tokenizer cannot be compiled; None if it can."""
-    description = json.loads(tokenizer_json)
+    description = describe_tokenizer(tokenizer_json)
     return (
         _model_reason(description["model"])
         or _normalizer_reason(description)

@@ -1,6 +1,5 @@
 """Tables for `character_bpe`, built from a tokenizer's description and by asking its library."""
 
-import json
 from functools import cached_property, partial
 
 import numpy as np
@@ -31,7 +30,7 @@ from preprocess.encode.compiled.pre_token_cache import make_cache
 from preprocess.encode.compiled.seams import Seams, filter_shift, seam_arrays
 from preprocess.encode.compiled.tables import Tables, cached_tables, tokenizer_key
 from preprocess.encode.library import LibraryTokenizer
-from preprocess.encode.tokenizer import corpus_description, vocab_size
+from preprocess.encode.tokenizer import corpus_description, describe_tokenizer, vocab_size
 from preprocess.format import id_dtype
 
 _KEPT = 1 << 16
@@ -80,7 +79,7 @@ class CharacterBpeTokenizer:
 def _build(tokenizer_json: str) -> Tables:
     """Takes some seconds, done once a tokenizer."""
     description = corpus_description(tokenizer_json)
-    original = json.loads(tokenizer_json)
+    original = describe_tokenizer(tokenizer_json)
     model = description["model"]
     vocabulary: dict[str, int] = model["vocab"]
     merges = [m.split(" ") if isinstance(m, str) else m for m in model["merges"]]

@@ -28,7 +28,7 @@ from preprocess.encode.compiled.normalizer import (
     CharacterTables,
 )
 from preprocess.encode.compiled.sentences import NORMAL, advance
-from preprocess.encode.compiled.unmanaged import unmanaged
+from preprocess.encode.compiled.unmanaged import inlined, unmanaged
 from preprocess.encode.compiled.utf8 import decode, previous
 from preprocess.encode.compiled.wordpiece import (
     Tokens,
@@ -108,7 +108,7 @@ def encode_documents(
     return at
 
 
-@unmanaged
+@inlined
 @kernel
 def _encode_document(
     tables: EncoderTables,

@@ -1,6 +1,5 @@
 """The compiled encoder: Arrow's buffers in, flat arrays of tokens out, for BERT's tokenizers."""
 
-import json
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from preprocess.encode.compiled.wordpiece import Tokens, Word, wordpiece_tables
 from preprocess.encode.protocol import EncodedDocuments
 from preprocess.encode.reference import ReferenceEncoder
 from preprocess.encode.segmenters import SegmenterSpec
+from preprocess.encode.tokenizer import describe_tokenizer, load_backend
 from preprocess.format import id_dtype
 from preprocess.read.buffers import read_only, text_buffers
 
@@ -38,7 +38,7 @@ def unsupported_reason(tokenizer_json: str, segmenter: SegmenterSpec) -> str | N
     if segmenter.kind not in _KINDS:
         name = segmenter.function or segmenter.kind
         return f"its segmenter is {name}, not jieba, whitespace or none"
-    tokenizer = json.loads(tokenizer_json)
+    tokenizer = describe_tokenizer(tokenizer_json)
     model = tokenizer["model"]
     for part, expected in (
         ("model", "WordPiece"),
@@ -125,9 +125,8 @@ def _build(tokenizer_json: str) -> Tables:
     """Ask the tokenizer's own library; takes seconds, done once a tokenizer."""
     from preprocess.encode.compiled.normalizer import character_tables, normalize_characters
     from preprocess.encode.compiled.wordpiece import wordpiece_arrays
-    from preprocess.encode.tokenizer import load_backend
 
-    tokenizer: dict[str, Any] = json.loads(tokenizer_json)
+    tokenizer: dict[str, Any] = describe_tokenizer(tokenizer_json)
     model = tokenizer["model"]
     arrays, symbols, ids = wordpiece_arrays(
         model["vocab"], model["unk_token"], model["max_input_chars_per_word"]

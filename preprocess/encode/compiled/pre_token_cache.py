@@ -18,17 +18,17 @@ LONGEST = 15
 MOST = 6
 """Pieces of a pre-token that is cached."""
 
-_SIZE = 1 << 14
-"""Pre-tokens, 32 bytes each: half of a core's own cache."""
+_SIZE = 1 << 16
+"""Pre-tokens, a power of two; 2 MiB. To merge one takes ten times as long as to look it up."""
 _HALF = MOST // 2
 _NO_ID = (1 << ID_BITS) - 1
 _MULTIPLIERS = (-7046029254386353131, -4417276706812531889)  # odd; as signed numbers
 _HASH_SHIFT = 40
 
 
-def make_cache(size: int = _SIZE) -> np.ndarray:
-    """An empty cache, int64 `[size, 4]`; a power of two."""
-    return np.zeros((size, 4), np.int64)
+def make_cache() -> np.ndarray:
+    """An empty cache, int64 `[_SIZE, 4]`."""
+    return np.zeros((_SIZE, 4), np.int64)
 
 
 @unmanaged

@@ -1,6 +1,5 @@
 """Which Unigram tokenizers `unigram` holds, and what their parts say."""
 
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,6 +7,7 @@ from preprocess.encode.compiled.byte_level_rules import parts
 from preprocess.encode.compiled.byte_trie import SHAPE_LIMIT
 from preprocess.encode.compiled.pre_token_cache import ID_BITS
 from preprocess.encode.compiled.unigram import MIXED, SPACES
+from preprocess.encode.tokenizer import describe_tokenizer
 
 _MARK = "\u2581"
 _BY_CHARACTER = {"NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "Precompiled"}
@@ -48,7 +48,7 @@ class UnigramRules:
 
 def unsupported_reason(tokenizer_json: str) -> str | None:
     """Why a tokenizer with a Unigram model cannot be compiled; None if it can."""
-    description = json.loads(tokenizer_json)
+    description = describe_tokenizer(tokenizer_json)
     rules = parse_rules(description)
     if isinstance(rules, str):
         return rules

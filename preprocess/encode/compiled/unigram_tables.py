@@ -30,15 +30,13 @@ from preprocess.encode.compiled.unigram import (
 from preprocess.encode.compiled.unigram_paths import Vocabulary
 from preprocess.encode.compiled.unigram_rules import UnigramRules, byte_pieces, parse_rules
 from preprocess.encode.library import LibraryTokenizer
-from preprocess.encode.tokenizer import corpus_description, vocab_size
+from preprocess.encode.tokenizer import corpus_description, describe_tokenizer, vocab_size
 from preprocess.format import id_dtype
 
 _UNKNOWN_PENALTY = 10.0
 """`K_UNK_PENALTY`: how much less an unknown character scores than the worst piece."""
 _GRAPHIC = range(0x21, 0x7F)
 """ASCII that is neither white space nor a control character."""
-_CACHED = 1 << 16
-"""Words that are cached, 2 MiB: to find a path takes ten times as long as to look one up."""
 _KEPT = 1 << 16
 """Bytes of a document up to which scratch is kept."""
 
@@ -51,14 +49,14 @@ class UnigramTokenizer:
 
     def __init__(self, tokenizer_json: str) -> None:
         self._tokenizer_json = tokenizer_json
-        rules = parse_rules(json.loads(tokenizer_json))
+        rules = parse_rules(describe_tokenizer(tokenizer_json))
         assert isinstance(rules, UnigramRules)
         key = tokenizer_key(tokenizer_json)
         arrays = cached_tables("unigram", key, lambda: _build(tokenizer_json, rules))
         self._tables = _tables(arrays, rules)
         self._dtype = id_dtype(int(arrays["vocab_size"][0]))
         self._growth = int(arrays["growth"][0])
-        self._cache = make_cache(_CACHED)
+        self._cache = make_cache()
         self._scratch = self._make_scratch(_KEPT)
 
     def tokenize(self, text: Text) -> TokenizedDocuments:
@@ -159,8 +157,8 @@ def _build(tokenizer_json: str, rules: UnigramRules) -> Tables:
 
 def _normalizer(tokenizer_json: str, rules: UnigramRules) -> tokenizers.normalizers.Normalizer:
     """What works character by character of a tokenizer's normalizer."""
-    description = json.loads(tokenizer_json)
-    description["normalizer"] = {"type": "Sequence", "normalizers": list(rules.by_character)}
+    normalizer = {"type": "Sequence", "normalizers": list(rules.by_character)}
+    description = {**describe_tokenizer(tokenizer_json), "normalizer": normalizer}
     return tokenizers.Tokenizer.from_str(json.dumps(description)).normalizer
 
 

@@ -18,3 +18,14 @@ def unmanaged(dispatcher: Function) -> Function:
     options: dict[str, Any] = dispatcher.targetoptions  # type: ignore[attr-defined]
     options["_nrt"] = False
     return dispatcher
+
+
+def inlined(dispatcher: Function) -> Function:
+    """An unmanaged kernel whose body stands where it is called.
+
+    A function that is not inlined gets every field of every tuple of arrays on the stack, hundreds
+    of numbers a call; where text is short this takes longer than the work.
+    """
+    options: dict[str, Any] = unmanaged(dispatcher).targetoptions  # type: ignore[attr-defined]
+    options["forceinline"] = True
+    return dispatcher
