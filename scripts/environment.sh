@@ -39,3 +39,14 @@ use_environment() {  # $1: extras, such as "[dev]"
   pip install --quiet --disable-pip-version-check -c "$constraints" -e ".$extras" || return 1
   printf %s "$wanted$PWD" > "$stamp"
 }
+
+explain() {  # $1: how many arguments the script takes; then its arguments. --help prints its first comment
+  local most=$1 script
+  shift
+  script=scripts/$(basename "$0")
+  case "${1:-}" in
+    -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$script"; exit 0 ;;
+    -*) echo "error: $script has no option $1; --help says what it does" >&2; exit 2 ;;
+  esac
+  [ $# -le "$most" ] || { echo "error: $script takes no argument ${*:$((most + 1)):1}; --help says what it does" >&2; exit 2; }
+}

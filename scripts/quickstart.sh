@@ -5,6 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/environment.sh
+explain 0 "$@"
 active=${VIRTUAL_ENV:-} job=
 use_environment ""
 chinese=runs/quickstart-chinese english=runs/quickstart-english run=runs/quickstart

@@ -5,6 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/environment.sh
+explain 1 "$@"
 use_environment ""
 task=$(python scripts/fetch_corpora.py definitions.jsonl)
 python -m train adapt --task "$task" --model modernbert-tiny --masking tokens --passes 6 --max-length 64 \
