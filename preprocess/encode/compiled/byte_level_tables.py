@@ -27,10 +27,10 @@ from preprocess.encode.compiled.byte_level_rules import (
 )
 from preprocess.encode.compiled.byte_trie import byte_trie, byte_trie_arrays
 from preprocess.encode.compiled.left_over import run_kernel
-from preprocess.encode.compiled.nfc import composition_classes
-from preprocess.encode.compiled.pretokens import PreTokenizerTables, character_classes
+from preprocess.encode.compiled.pretokens import PreTokenizerTables
 from preprocess.encode.compiled.seams import Seams, filter_shift, seam_arrays
 from preprocess.encode.compiled.tables import Tables, cached_tables, tokenizer_key
+from preprocess.encode.compiled.unicode_tables import unicode_tables
 from preprocess.encode.library import LibraryTokenizer
 from preprocess.encode.tokenizer import corpus_description, describe_tokenizer, vocab_size
 from preprocess.format import id_dtype
@@ -47,7 +47,7 @@ class ByteLevelTokenizer:
         description = describe_tokenizer(tokenizer_json)
         key = tokenizer_key(tokenizer_json)
         arrays = cached_tables("byte-level", key, lambda: _build(tokenizer_json))
-        unicode = cached_tables("unicode", tokenizer_key(""), _build_unicode)
+        unicode = unicode_tables()
         self._tables = _tables(description, arrays, unicode)
         self._dtype = id_dtype(int(arrays["vocab_size"][0]))
         self._scratch = self._make_scratch(1 << 16)
@@ -102,11 +102,6 @@ def _tables(description: dict[str, Any], arrays: Tables, unicode: Tables) -> Byt
         trims=bool(trims),
         trim_keeps_first=any(trims),
     )
-
-
-def _build_unicode() -> Tables:
-    """What all tokenizers ask of characters."""
-    return {"classes": character_classes(), "composition": composition_classes()}
 
 
 def _build(tokenizer_json: str) -> Tables:

@@ -16,12 +16,10 @@ from preprocess.encode.compiled.character_map import (
 )
 from preprocess.encode.compiled.left_over import run_kernel
 from preprocess.encode.compiled.pre_token_cache import make_cache
-from preprocess.encode.compiled.pretokens import SPACE, character_classes
 from preprocess.encode.compiled.tables import Tables, cached_tables, tokenizer_key
 from preprocess.encode.compiled.trie import build_trie
+from preprocess.encode.compiled.unicode_tables import unicode_tables
 from preprocess.encode.compiled.unigram import (
-    REGEX_SPACE,
-    WHITE,
     Scratch,
     UnigramTables,
     make_scratch,
@@ -82,7 +80,7 @@ class UnigramTokenizer:
 def _tables(arrays: Tables, rules: UnigramRules) -> UnigramTables:
     return UnigramTables(
         characters=CharacterMap(arrays["entries"], arrays["texts"], rules.pairs_quotes),
-        white=arrays["white"],
+        white=unicode_tables()["white"],
         plain=_plain(arrays, rules),
         vocabulary=Vocabulary(
             labels=arrays["labels"],
@@ -141,7 +139,6 @@ def _build(tokenizer_json: str, rules: UnigramRules) -> Tables:
     )
     byte_ids = byte_pieces(vocabulary) if model.get("byte_fallback") else []
     return characters | {
-        "white": _white(),
         "labels": labels,
         "bases": bases,
         "ids": cell_ids,
@@ -160,19 +157,3 @@ def _normalizer(tokenizer_json: str, rules: UnigramRules) -> tokenizers.normaliz
     normalizer = {"type": "Sequence", "normalizers": list(rules.by_character)}
     description = {**describe_tokenizer(tokenizer_json), "normalizer": normalizer}
     return tokenizers.Tokenizer.from_str(json.dumps(description)).normalizer
-
-
-def _white() -> np.ndarray:
-    """See `UnigramTables`."""
-    split = tokenizers.pre_tokenizers.WhitespaceSplit()
-    white = (character_classes() & SPACE != 0) * np.uint8(REGEX_SPACE)
-    for begin in range(0, 0x110000, 4096):
-        if begin in range(0xD000, 0xE000):
-            continue  # surrogates, which no text holds, and Hangul
-        kept = np.zeros(4096, bool)
-        for _, (first, last) in split.pre_tokenize_str(
-            "".join(map(chr, range(begin, begin + 4096)))
-        ):
-            kept[first:last] = True
-        white[begin : begin + 4096] |= ~kept * np.uint8(WHITE)
-    return white
