@@ -14,7 +14,7 @@ import numpy as np
 import tokenizers
 
 from preprocess.encode.compiled.integers import signed
-from preprocess.encode.compiled.normalizer import Texts, map_each, non_starters
+from preprocess.encode.compiled.normalizer import Texts, decompositions, non_starters
 from preprocess.encode.compiled.tables import Tables
 from preprocess.encode.compiled.unmanaged import unmanaged
 from preprocess.encode.compiled.utf8 import BYTES_OF_CHARACTER, decode
@@ -96,8 +96,8 @@ def _map_one_by_one(function: Callable[[str], str]) -> Texts:
 def _composing() -> np.ndarray:
     """What may compose with, or be re-ordered by, the character before it; bool `[0x110000]`."""
     decomposed = _map_one_by_one(tokenizers.normalizers.NFKD().normalize_str)
-    second = non_starters()
-    canonical = map_each(tokenizers.normalizers.NFD().normalize_str)
+    second = non_starters().copy()
+    canonical = decompositions()
     second[canonical.last()[canonical.lengths > 1]] = True
     return np.asarray(second[decomposed.first()])
 

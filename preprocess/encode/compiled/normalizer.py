@@ -13,6 +13,7 @@ An entry of the table is a uint32: bits 0-2 the class, 3-5 the class of `sentenc
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -113,7 +114,7 @@ def normalize_characters(tokenizer: tokenizers.Tokenizer) -> NormalizedCharacter
     if tokenizer.normalizer.normalize_str("e\N{COMBINING ACUTE ACCENT}") != "e":
         return NormalizedCharacters(texts, is_space, is_alone, no, no)  # no NFD
     non_starter = non_starters()
-    decomposed = map_each(tokenizers.normalizers.NFD().normalize_str)
+    decomposed = decompositions()
     is_mark = texts.any(non_starter)
     is_unstable = (
         is_mark
@@ -154,12 +155,18 @@ def character_tables(
     return CharacterTables(entries.astype(np.uint32), np.array([*sequences, 0], dtype=np.uint32))
 
 
+@cache
 def text_properties() -> np.ndarray:
-    """What an entry says of a code point as text, whatever the tokenizer; int64 `[0x110000]`."""
+    """What an entry says of a code point as text, whatever the tokenizer.
+
+    Returns:
+        int64 `[0x110000]`, read-only.
+    """
     entries = character_classes().astype(np.int64) << SENTENCE_SHIFT
     entries[[c for c in range(_CODE_POINTS) if chr(c).isspace()]] |= WHITE_SPACE_BIT
     for low, high in HAN_RANGES:
         entries[low : high + 1] |= HAN_BIT
+    entries.flags.writeable = False  # it is shared
     return entries
 
 
@@ -198,12 +205,25 @@ def _code_points(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("utf-32-le"), dtype="<u4").astype(np.int64)
 
 
+@cache
+def decompositions() -> Texts:
+    """NFD of each code point, by the library's own Unicode."""
+    return map_each(tokenizers.normalizers.NFD().normalize_str)
+
+
+@cache
 def non_starters() -> np.ndarray:
-    """Which code points NFD may re-order (combining class not 0), by the library's own Unicode."""
+    """Which code points NFD may re-order (combining class not 0), by the library's own Unicode.
+
+    Returns:
+        bool `[0x110000]`, read-only.
+    """
     nfd = tokenizers.normalizers.NFD().normalize_str
     after_high = map_each(nfd, before=_HIGH)
     before_low = map_each(nfd, behind=_LOW)
-    return (after_high.last() == ord(_HIGH)) | (before_low.first() == ord(_LOW))
+    found = (after_high.last() == ord(_HIGH)) | (before_low.first() == ord(_LOW))
+    found.flags.writeable = False  # it is shared
+    return found
 
 
 def _pre_tokenizer_classes(
