@@ -22,6 +22,12 @@ from preprocess.encode.tokenizer import describe_tokenizer
 
 def make_encoder(spec: EncoderSpec) -> Encoder:
     """The encoder that a spec names."""
+    encoder = _make_encoder(spec)
+    describe_tokenizer.cache_clear()  # tens of megabytes a worker, of which encoders keep little
+    return encoder
+
+
+def _make_encoder(spec: EncoderSpec) -> Encoder:
     if spec.kind == "compiled":
         return _compiled_encoder(spec.tokenizer_json, spec.segmenter)
     if spec.kind == "library":

@@ -86,7 +86,7 @@ def load_backend(tokenizer_json: str) -> tokenizers.Tokenizer:
 
 @lru_cache(maxsize=2)
 def describe_tokenizer(tokenizer_json: str) -> dict[str, Any]:
-    """`tokenizer_json` parsed, once for all who ask; it is shared, so nobody may change it."""
+    """`tokenizer_json` parsed, once for all who ask at a start; shared, so nobody may change it."""
     description: dict[str, Any] = json.loads(tokenizer_json)
     return description
 

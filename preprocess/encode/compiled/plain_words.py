@@ -55,7 +55,7 @@ def plain_word_end(data: np.ndarray, position: int, end: int) -> int:
 @kernel
 def _not_letters(word: int) -> int:
     """The highest bit of each of eight bytes that is not an ASCII letter."""
-    # A letter's bytes sum up below 0x100, so nothing is carried into the next one.
+    # Seven bits and these sum up below 0x100, so nothing is carried into the next byte.
     small = (word & _LOW_BITS) | _CASE
     letters = (small + _FROM_A) & ~(small + _ABOVE_Z)
     return (~letters | word) & _HIGHEST
