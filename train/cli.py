@@ -139,7 +139,7 @@ def predict_command(
     """Mask words in every line of a text and let a model fill them in."""
     silence_libraries()
     _check_model(model)
-    every = prediction.read_lines(source)
+    every = prediction.read_samples(source)
     lines = every[: max_rows or None]
     tokenizer = load_tokenizer(model)
     prediction.warn_of_masks(lines, tokenizer)

@@ -21,6 +21,7 @@ from train.evaluate.compare import (
     compare,
     prepare,
 )
+from train.evaluate.run_store import Origin
 from train.evaluate.task_file import Columns
 from train.report.comparison import PAGE, read_report, write_comparison
 from train.report.comparison_table import comparison_table
@@ -78,6 +79,10 @@ def compare_command(
     seen_in: Annotated[
         list[Path], typer.Option(help="Shards whose documents are left out of the test part.")
     ] = [],  # noqa: B006
+    reuse: Annotated[
+        list[Path],
+        typer.Option(help="Other comparisons, whose fine-tunings are not done again."),
+    ] = [],  # noqa: B006
     trust_remote_code: Annotated[
         bool,
         typer.Option("--trust-remote-code", help="Run Python code that a hub model brings along."),
@@ -100,6 +105,7 @@ def compare_command(
         tokenizer=tokenizer,
         seen_in=tuple(seen_in),
         trust_remote_code=trust_remote_code,
+        reuse=tuple(reuse),
     )
     setting = prepare(options)
     report = read_report(output)
@@ -149,6 +155,8 @@ def _do(setting: Setting, quiet: bool) -> dict[str, Any]:
         comparison = compare(setting, listener)
     finally:
         listener.close()
+    if setting.options.reuse:
+        target.print(f"{listener.reused:,} of them were taken from --reuse", markup=False)
     return write_comparison(comparison)
 
 
@@ -159,7 +167,7 @@ class _Account:
         self._console = target
         self._began = time.monotonic()
         self._left = self._done = 0.0
-        self._runs = self._ended = 0
+        self._runs = self._ended = self.reused = 0
         self._progress: Progress | None = None
         self._bar = TaskID(0)
 
@@ -171,6 +179,8 @@ class _Account:
             self._progress = Progress(*columns, console=self._console)
             self._bar = self._progress.add_task("", total=runs)
             self._progress.start()
+        else:  # the first line can be minutes away
+            self._console.print(f"{runs:,} fine-tunings and fits of n-grams, a line each:")
 
     def advance(self, cost: float) -> None:
         self._left -= cost
@@ -178,12 +188,13 @@ class _Account:
         if self._progress is not None:
             self._progress.update(self._bar, description=self._time_left())
 
-    def finish(self, result: Result, is_new: bool, cost: float) -> None:
+    def finish(self, result: Result, origin: Origin, cost: float) -> None:
         self._left -= cost  # what early stopping has saved, too
         self._ended += 1
         if self._progress is not None:
             self._progress.update(self._bar, completed=self._ended, description=self._time_left())
-        if not is_new:
+        self.reused += origin == "reused"
+        if origin != "made":
             return
         rate = "" if result.learning_rate is None else f", rate {result.learning_rate:g}"
         line = (

@@ -29,7 +29,7 @@ COMPARE_PANELS = {
     "task": (*_TASK, "--test", "--seen-in"),
     "models": ("--models", "--tokenizer", "--trust-remote-code"),
     "fine-tuning": ("--labels", "--seeds", "--learning-rates", "--epochs", "--max-length"),
-    "output": ("--output", "--json"),
+    "output": ("--output", "--reuse", "--json"),
 }
 COMPARE_EXAMPLES = """
 python -m train compare --task reviews.jsonl --models bert-base-chinese runs/domain/best

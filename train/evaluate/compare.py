@@ -4,20 +4,13 @@ For each contender and number of labels, the first model is fine-tuned with the 
 learning rate, and the validation part picks one. Then come the other seeds and models at it.
 """
 
-import json
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import torch
-import transformers
 import xxhash
 
-from preprocess.errors import WholewordError
-from preprocess.files import write_bytes
 from train.evaluate import floor
 from train.evaluate.claim import claim_output
 from train.evaluate.contenders import (
@@ -41,6 +34,7 @@ from train.evaluate.finetune import (
     fine_tune,
     macro_f1_of,
 )
+from train.evaluate.run_store import Origin, RunStore, check_reused
 from train.evaluate.seen import find_seen
 from train.evaluate.splits import TaskSplit, leave_out, make_split, resolve_labels, subset
 from train.evaluate.task_file import Columns, Task, read_task
@@ -73,6 +67,8 @@ class CompareOptions:
     seen_in: tuple[Path, ...] = ()
     """Shards whose documents are left out of the test part."""
     trust_remote_code: bool = False
+    reuse: tuple[Path, ...] = ()
+    """Folders of other comparisons, whose fine-tunings are not done again."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +156,7 @@ class Listener(Protocol):
     def advance(self, cost: float) -> None:
         """Some of it was done now."""
 
-    def finish(self, result: Result, is_new: bool, cost: float) -> None:
+    def finish(self, result: Result, origin: Origin, cost: float) -> None:
         """A run has ended, or was there; `cost` is what of it `advance` has not said."""
 
 
@@ -172,6 +168,7 @@ def prepare(options: CompareOptions) -> Setting:
             comparison.
     """
     contenders = parse_contenders(options.models)
+    check_reused(options.reuse)
     task = read_task(options.task, options.columns, options.test)
     split = make_split(task)
     sources = find_sources(contenders, options.tokenizer, options.trust_remote_code)
@@ -294,12 +291,17 @@ def _fine_tune(
         args = (model.source, model.config, setting.task, model.encoded, setting.split, rows, how)
         return fine_tune(*args, on_step)
 
-    key = {"model": model.fingerprint, "learning_rate": rate, "max_length": model.max_length}
-    outcome, _, is_new = _stored(
-        setting, {**key, "epochs": epochs}, count, seed, lambda: (work(), 0.0)
-    )
-    result = Result(name, path, count, seed, rate, None, outcome)
-    listener.finish(result, is_new, cost - said)
+    key = {
+        "model": model.fingerprint,
+        "learning_rate": rate,
+        "max_length": model.max_length,
+        "epochs": epochs,
+        "labels": count,
+        "seed": seed,
+    }
+    found = _store(setting).find_or_make(key, lambda: (work(), 0.0))
+    result = Result(name, path, count, seed, rate, None, found.outcome)
+    listener.finish(result, found.origin, cost - said)
     return result
 
 
@@ -323,55 +325,25 @@ def _floor(setting: Setting, count: int, seed: int, listener: Listener) -> Resul
         )
         return outcome, strength
 
-    outcome, strength, is_new = _stored(setting, {"model": floor.NAME}, count, seed, work)
-    result = Result(floor.NAME, floor.NAME, count, seed, None, strength, outcome)
+    key = {"model": floor.NAME, "labels": count, "seed": seed}
+    found = _store(setting).find_or_make(key, work)
+    strength = found.regularization
+    result = Result(floor.NAME, floor.NAME, count, seed, None, strength, found.outcome)
     cost = _floor_cost(setting, count)
-    if is_new:
+    if found.origin == "made":
         listener.advance(cost)
-    listener.finish(result, is_new, 0.0 if is_new else cost)
+    listener.finish(result, found.origin, 0.0 if found.origin == "made" else cost)
     return result
 
 
-def _stored(
-    setting: Setting,
-    key: dict[str, Any],
-    count: int,
-    seed: int,
-    work: Callable[[], tuple[Outcome, float]],
-) -> tuple[Outcome, float, bool]:
-    """What `work` returns, from OUTPUT/runs if it is there, and whether it was not."""
-    key = {
-        **key,
+def _store(setting: Setting) -> RunStore:
+    common = {
         "protocol": PROTOCOL,
         "task": setting.task.fingerprint,
         "columns": asdict(setting.options.columns),
         "parts": _parts_digest(setting.split),
-        "labels": count,
-        "seed": seed,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
     }
-    name = xxhash.xxh3_128_hexdigest(json.dumps(key, sort_keys=True).encode())
-    file = setting.options.output / "runs" / f"{name}.json"
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-        return Outcome(**record["outcome"]), float(record["regularization"]), False
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # not there, or not whole: it is made again
-    began = time.monotonic()
-    outcome, strength = work()
-    record = {
-        "options": key,
-        "seconds": round(time.monotonic() - began, 1),
-        "regularization": strength,
-        "outcome": asdict(outcome),
-    }
-    try:
-        file.parent.mkdir(exist_ok=True)
-        write_bytes(file, json.dumps(record).encode(), shared=True)
-    except OSError as error:
-        raise WholewordError(f"{file}: cannot be written ({error.strerror})") from error
-    return outcome, strength, True
+    return RunStore(setting.options.output, setting.options.reuse, common)
 
 
 def _parts_digest(split: TaskSplit) -> str:

@@ -24,8 +24,7 @@ from preprocess.encode.segmenters import parse_segmenter
 from preprocess.encode.tokenizer import LoadedTokenizer, SpecialTokens, load_backend
 from preprocess.errors import WholewordError
 from preprocess.files import written
-from preprocess.read.encodings import SAMPLE_BYTES, UTF8, choose_encoding
-from preprocess.read.streams import to_utf8_once
+from train.evaluate.text_file import read_lines
 from train.model.loss import mlm_logits
 from train.model.vocabulary_check import position_offset
 
@@ -60,27 +59,13 @@ class Summary:
     token_accuracy: float
 
 
-def read_lines(path: Path) -> list[str]:
-    """The lines of a text file that hold more than white space, in the encoding that it has.
+def read_samples(path: Path) -> list[str]:
+    """The lines of a text file that hold more than white space.
 
     Raises:
         WholewordError: the file is missing, has no such line, or no line feed among its lines.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise WholewordError(f"{path}: {error.strerror}; name a text file") from error
-    encoding = choose_encoding(data[:SAMPLE_BYTES], "auto")
-    text = to_utf8_once(data, encoding).decode("utf-8-sig", errors="replace")
-    if encoding != UTF8:
-        warn(f"{path}: read as {encoding}")
-    if "\n" not in text and text.strip().count("\r"):
-        raise WholewordError(
-            f"{path}: its lines end in carriage returns alone; convert it, for example with "
-            "tr '\\r' '\\n'"
-        )
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    lines = [line for line in lines if line.strip()]
+    lines = [line for line in read_lines(path, "a text file", damaged=True) if line.strip()]
     if not lines:
         raise WholewordError(f"{path}: has no text; name a file with a sample a line")
     return lines

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import xxhash
 
 from preprocess.errors import WholewordError
+from train.evaluate.text_file import read_lines
 
 Kind = Literal["classification", "pair", "tagging"]
 _TAGGED = (".conll", ".bio", ".txt")
@@ -132,7 +133,7 @@ def _kind(path: Path, columns: Columns) -> Kind:
 
 def _read_file(path: Path, columns: Columns) -> list[Example]:
     kind = _kind(path, columns)
-    lines = _read_lines(path)
+    lines = read_lines(path, "a task file")
     if kind == "tagging":
         examples = list(_read_tagged(path, lines))
     else:
@@ -142,20 +143,6 @@ def _read_file(path: Path, columns: Columns) -> list[Example]:
     if not examples:
         raise WholewordError(f"{path}: holds no labelled text; name a file with a text a line")
     return examples
-
-
-def _read_lines(path: Path) -> list[str]:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise WholewordError(f"{path}: {error.strerror}; name a task file") from error
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        remedy = "convert the file, such as by iconv -f GB18030 -t UTF-8"
-        raise WholewordError(f"{path}: line {line}: not UTF-8; {remedy}") from error
-    return [line.removesuffix("\r") for line in text.split("\n")]
 
 
 def _read_json(path: Path, lines: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:

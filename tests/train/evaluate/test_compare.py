@@ -184,6 +184,33 @@ def test_killed_and_continued_it_is_the_undisturbed_one(
     assert (output / "report.json").read_bytes() == (finished[0] / "report.json").read_bytes()
 
 
+def test_a_contender_more_repeats_no_fine_tuning(place, models, finished, tmp_path, monkeypatch):
+    output, _ = finished
+    real, calls = comparing.fine_tune, []
+
+    def count(source, *args, **kwargs):
+        calls.append(source.path)
+        return real(source, *args, **kwargs)
+
+    monkeypatch.setattr(comparing, "fine_tune", count)
+    make_model(tmp_path / "c", 7)
+    more = (models[0], f"new={tmp_path / 'c'}", *models[1:-1], "20", *FAST)
+    done = run(place, tmp_path / "report", *more, "--reuse", output)
+    assert done.status == 0, done
+    assert calls == [str(tmp_path / "c")] * 2
+    # Those of `two` whose weights are `one`'s are stored already.
+    assert "8 of them were taken from --reuse" in done.output
+    old, new = report_of(output), report_of(tmp_path / "report")
+    assert [r for r in new["results"] if r["model"] != "new"] == [
+        r for r in old["results"] if r["labels"] == 20
+    ]
+    # The new folder needs the old one no longer.
+    assert len(list((tmp_path / "report" / "runs").iterdir())) == 10
+    run(place, tmp_path / "none", *more, "--reuse", place).assert_one_line(
+        f"--reuse {place}: holds no fine-tunings"
+    )
+
+
 def test_another_comparison_is_refused(place, models, finished):
     output, _ = finished
     changed = (*FAST[:-1], 7)

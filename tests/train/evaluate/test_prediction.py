@@ -19,7 +19,7 @@ from train.evaluate.prediction import (
     _choose_named,
     _splice,
     encoder_for,
-    read_lines,
+    read_samples,
     summarize,
     warn_of_masks,
     write_csv,
@@ -58,16 +58,16 @@ def test_named_words_are_chosen_wherever_they_stand():
 def test_lines_are_read_and_bad_files_named(tmp_path):
     file = tmp_path / "a.txt"
     file.write_bytes(b"\xef\xbb\xbfone\r\n\n \ntwo\xff\n")
-    assert read_lines(file) == ["one", "two\ufffd"]
+    assert read_samples(file) == ["one", "two\ufffd"]
     (tmp_path / "b.txt").write_text(" \n")
     for name in ("b.txt", "none.txt"):
         with pytest.raises(WholewordError, match=name):
-            read_lines(tmp_path / name)
+            read_samples(tmp_path / name)
     file.write_bytes("患者主诉腹痛三天。\n法院认为，被告人有罪。\n".encode("gbk") * 20)
-    assert read_lines(file) == ["患者主诉腹痛三天。", "法院认为，被告人有罪。"] * 20
+    assert read_samples(file) == ["患者主诉腹痛三天。", "法院认为，被告人有罪。"] * 20
     file.write_bytes(b"one\rtwo\r")
     with pytest.raises(WholewordError, match="its lines end in carriage returns alone"):
-        read_lines(file)
+        read_samples(file)
 
 
 def test_csv_and_summary(tmp_path):

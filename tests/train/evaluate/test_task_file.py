@@ -86,6 +86,38 @@ def test_a_bad_file_is_one_line(tmp_path, name, text, words):
     refuse(write(tmp_path, name, text), *words)
 
 
+SIMPLIFIED = ["患者主诉腹痛三天", "法院认为被告人有罪", "这本书的内容非常好", "手机屏幕坏了"]
+TRADITIONAL = ["患者主訴腹痛三天", "法院認為被告人有罪", "這本書的內容非常好", "手機螢幕壞了"]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "tsv", "conll"])
+@pytest.mark.parametrize("encoding", ["gb18030", "big5", "utf-16", "utf-16-le", "utf-8-sig"])
+def test_other_encodings_are_recognized(tmp_path, capsys, suffix, encoding):
+    texts = (TRADITIONAL if encoding == "big5" else SIMPLIFIED) * 10
+    lines = {
+        "jsonl": [json.dumps({"text": t, "label": len(t)}, ensure_ascii=False) for t in texts],
+        "csv": ["text,label", *(f'"{t}",{len(t)}' for t in texts)],
+        "tsv": ["text\tlabel", *(f"{t}\t{len(t)}" for t in texts)],
+        "conll": [f"{t}\t{len(t)}\n" for t in texts],
+    }[suffix]
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes("\r\n".join(lines).encode(encoding))
+    assert read_task(path).texts == tuple(texts)
+    said = capsys.readouterr().err
+    assert ("read as" in said) == (encoding != "utf-8-sig")
+
+
+def test_damage_in_another_encoding_has_its_line(tmp_path):
+    lines = [f"{text}\t{number % 2}" for number, text in enumerate(SIMPLIFIED * 30)]
+    data = "\n".join(["text\tlabel", *lines]).encode("gb18030")
+    place = data.index(b"\n", len(data) // 2) + 1
+    path = tmp_path / "a.tsv"
+    path.write_bytes(data[:place] + b"\xff" + data[place:])
+    refuse(path, f"line {data[:place].count(10) + 1}: not gb18030")
+    path = write(tmp_path, "b.tsv", "text\tlabel\ra\t1\rb\t2\r")
+    refuse(path, "carriage returns")
+
+
 def test_missing_files_and_bytes_that_are_no_text(tmp_path):
     refuse(tmp_path / "none.jsonl", "No such file")
     path = tmp_path / "gbk.jsonl"
