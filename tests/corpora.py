@@ -25,8 +25,8 @@ def path(name: str) -> Path:
 
 def peoples_daily(words: bool = False) -> list[str]:
     """Paragraphs of the People's Daily, January 1998, as printed or (`words`) with spaces."""
-    lines = path("peoples_daily_words.txt").read_text(encoding="utf-8").splitlines()
-    return lines if words else [line.replace(" ", "") for line in lines]
+    name = "peoples_daily_words.txt" if words else "peoples_daily.txt"
+    return path(name).read_text(encoding="utf-8").splitlines()
 
 
 def reviews() -> list[str]:
