@@ -15,6 +15,7 @@ from preprocess.errors import WholewordError
 from train import panels
 from train.adapt.chain import REPORT, adapt
 from train.adapt.options import MASKINGS, AdaptOptions
+from train.compare_cli import split_commas
 from train.evaluate.task_file import Columns
 from train.report.progress import silence_libraries
 
@@ -107,7 +108,7 @@ def adapt_command(
         general=tuple(general),
         control=tuple(control),
         maskings=tuple(MASKINGS) if masking == "both" else (masking,),
-        labels=tuple((labels or (_QUICK_LABELS if quick else _LABELS)).split(",")),
+        labels=split_commas([labels or (_QUICK_LABELS if quick else _LABELS)]),
         seeds=seeds or (_QUICK_SEEDS if quick else _SEEDS),
         pretraining_seeds=pretraining_seeds,
         tokenizer=tokenizer,

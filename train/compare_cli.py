@@ -96,7 +96,7 @@ def compare_command(
         models=tuple(models),
         output=output,
         test=test,
-        labels=_split_commas(labels),
+        labels=split_commas(labels),
         seeds=seeds,
         columns=Columns(text_column, label_column, pair_column),
         learning_rates=_read_rates(learning_rates),
@@ -223,13 +223,14 @@ class _Account:
         )
 
 
-def _split_commas(values: list[str]) -> tuple[str, ...]:
+def split_commas(values: list[str]) -> tuple[str, ...]:
+    """What stands between commas in several values of an option."""
     return tuple(part.strip() for value in values for part in value.split(",") if part.strip())
 
 
 def _read_rates(values: list[str]) -> tuple[float, ...]:
     rates = []
-    for text in _split_commas(values):
+    for text in split_commas(values):
         try:
             rate = float(text)
         except ValueError:

@@ -17,7 +17,7 @@ from train.adapt.options import AdaptOptions
 from train.adapt.rules import Schedule, make_schedule, vocabulary_size
 from train.evaluate.claim import claim_output
 from train.evaluate.contenders import has_tokenizer
-from train.evaluate.splits import make_split
+from train.evaluate.splits import make_split, resolve_labels
 from train.evaluate.task_file import read_task
 from train.model.flops import FlopCounter
 from train.model.from_nothing import begins_from_nothing, new_config
@@ -46,6 +46,7 @@ def adapt(options: AdaptOptions, say: Callable[[str], None]) -> dict[str, Any]:
         check_folder(options.tokenizer, "give --tokenizer a folder or a hub id")
     task = read_task(options.task, options.columns, options.test)
     split = make_split(task)
+    resolve_labels(task, split, options.labels)  # else the comparison says it, hours later
     claim_output(options.output, _identity(options, task.fingerprint), "an adaptation")
     training, validation = write_corpus(task, split, options.output / "text", options.transductive)
     tokenizer = _tokenizer(options, training, say)

@@ -150,6 +150,18 @@ def test_bad_options_are_one_line(place, tmp_path, words, line):
     assert done.status == 1 and line in done.errors
 
 
+@pytest.mark.parametrize("labels", ["40,1000", "40, many"])
+def test_labels_that_the_comparison_would_refuse_are_refused_before_any_work(
+    place, tmp_path, monkeypatch, labels
+):
+    given = []
+    monkeypatch.setattr(subprocess, "call", lambda words, env: given.append(words) or 1)
+    options = ("--task", place / "task.jsonl", "--model", place / "model")
+    done = invoke("adapt", *options, "--output", tmp_path / "out", "--labels", labels, app=app)
+    done.assert_one_line(f"--labels {labels[3:].strip()}: ")
+    assert not given and not (tmp_path / "out").exists()
+
+
 def test_a_failed_command_names_itself_and_continues_later(place, tmp_path, monkeypatch):
     monkeypatch.setattr(subprocess, "call", lambda *args, **kwargs: 1)
     done = adapt(place, tmp_path / "out")
