@@ -1,5 +1,6 @@
 """The commands of an adaptation, which a person could give too; each continues where it stopped."""
 
+import math
 import os
 import shlex
 import subprocess
@@ -67,8 +68,9 @@ def pretrain(
     """Pretrain a model called `name` on the shards in `domain`."""
     devices = torch.cuda.device_count() if torch.cuda.is_available() else 1
     start = ["deepspeed", "--quiet"] if devices > 1 else ["python"]
-    micro = max(1, min(schedule.micro_rows, schedule.rows // devices))
-    due = str(max(1, schedule.steps // _VALIDATIONS))
+    micro, rows = batch_for(schedule, devices)
+    steps = math.ceil(schedule.steps * schedule.rows / rows)
+    due = str(max(1, steps // _VALIDATIONS))
     mixed = []
     if general is not None:
         weights = (1 / GENERAL_SHARE - 1, 1)
@@ -79,10 +81,21 @@ def pretrain(
             "--model", options.model, "--data", str(domain), *mixed,
             "--output-dir", str(pretraining_folder(options, name, seed)),
             "--masking", MASKINGS.get(name, MASKINGS["words"]), "--seed", str(seed),
-            "--max-steps", str(schedule.steps), "--learning-rate", f"{schedule.learning_rate:g}",
-            "--global-batch-size", str(schedule.rows),
+            "--max-steps", str(steps), "--learning-rate", f"{schedule.learning_rate:g}",
+            "--global-batch-size", str(rows),
             "--per-device-train-batch-size", str(micro), "--warmup-ratio", "0.06",
             "--eval-steps", due, "--save-steps", due, "--save-total-limit", "1"]  # fmt: skip
+
+
+def batch_for(schedule: Schedule, devices: int) -> tuple[int, int]:
+    """Rows of a micro-batch and of the global batch: the schedule's, or near it what they divide.
+
+    Args:
+        schedule: has a power of two of rows, which three or six devices do not divide.
+        devices: ranks of the run.
+    """
+    micro = max(1, min(schedule.micro_rows, schedule.rows // devices))
+    return micro, micro * devices * max(1, schedule.rows // (micro * devices))
 
 
 def pretraining_folder(options: AdaptOptions, name: str, seed: int) -> Path:

@@ -79,6 +79,7 @@ def make_schedule(
         learning_rate = (2e-3 if hidden_size < _NARROW else 1e-3) if is_new else 1e-4
     steps = max(1, math.ceil(tokens / (rows * max_length)))
     micro_rows = min(rows, max(_MICRO_ROWS, _MICRO_TOKENS // max_length))
+    micro_rows = 1 << (micro_rows.bit_length() - 1)  # or it would not divide the rows
     return Schedule(passes, round(tokens), steps, rows, micro_rows, learning_rate)
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from train.adapt.commands import batch_for
 from train.adapt.rules import QUICK_FLOPS, make_schedule, vocabulary_size
 
 
@@ -26,6 +27,17 @@ def test_batches_are_small_where_steps_would_be_few(tokens, is_new):
     assert made.rows == 256 or made.tokens < 2 * made.rows * 128 * least
     assert made.rows % made.micro_rows == 0
     assert (made.steps - 1) * made.rows * 128 < made.tokens <= made.steps * made.rows * 128
+
+
+@pytest.mark.parametrize("max_length", [16, 48, 100, 128, 500])
+@pytest.mark.parametrize("tokens", [30_000, 500_000_000])
+@pytest.mark.parametrize("devices", [1, 2, 3, 5, 6, 7, 8, 32])
+def test_any_number_of_devices_divides_the_batch(max_length, tokens, devices):
+    made = make_schedule(tokens, max_length, 768, 6e8, is_new=False, mixes=False, quick=False)
+    micro, rows = batch_for(made, devices)
+    assert 0 < micro <= made.micro_rows
+    assert rows % (micro * devices) == 0
+    assert rows == max(made.rows, devices) or (devices & (devices - 1) and rows > made.rows / 2)
 
 
 def test_new_models_read_more_and_narrow_ones_learn_faster():
