@@ -3,6 +3,7 @@
 import math
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -31,14 +32,43 @@ def run_command(command: list[str], say: Callable[[str], None]) -> None:
     if command[0] == "python":  # -P: a `train` in the current folder is not ours
         words = [sys.executable, *(["-P"] if command[1] == "-m" else []), *command[1:]]
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    status = subprocess.call(words, env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)})
-    if status < 0 or status == 130:
+    status = call(words, {**os.environ, "PYTHONPATH": os.pathsep.join(paths)})
+    if status in (130, -signal.SIGINT):
         raise KeyboardInterrupt
+    brief = shlex.join(command[:4])
+    if status < 0:
+        why = ", as the system does where memory is short" if status == -signal.SIGKILL else ""
+        raise WholewordError(
+            f"{brief} ... was ended by {signal.Signals(-status).name}{why}; run the same command "
+            "again, it continues"
+        )
     if status:
         raise WholewordError(
-            f"{shlex.join(command[:4])} ... has failed, as it says above; mend that and run the "
-            "same command again, it continues"
+            f"{brief} ... has failed, as it says above; mend that and run the same command again, "
+            "it continues"
         )
+
+
+def call(words: list[str], environment: dict[str, str]) -> int:
+    """The exit status of a command.
+
+    Ctrl-C reaches the command too, which saves what it has before it ends: so this waits for it,
+    where `subprocess.call` would kill it after a quarter of a second.
+
+    Raises:
+        KeyboardInterrupt: it was pressed, and the command has ended.
+    """
+    process = subprocess.Popen(words, env=environment)
+    interrupted = False
+    while True:
+        try:
+            status = process.wait()
+            break
+        except KeyboardInterrupt:
+            interrupted = True
+    if interrupted:
+        raise KeyboardInterrupt
+    return status
 
 
 def train_vocab(inputs: list[str], size: int, output: Path) -> list[str]:

@@ -25,16 +25,14 @@ def fast_start():
     """Run commands in forks of a process that has loaded torch; note them."""
     given = []
 
-    real = subprocess.call
-
     def call(words, env):
         given.append(words)
         if "preprocess" in words:
-            return real(words, env=env, stdout=subprocess.DEVNULL)
+            return subprocess.call(words, env=env, stdout=subprocess.DEVNULL)
         return preloaded.run(words, runs.environment()).returncode
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(commands.subprocess, "call", call)
+        patch.setattr(commands, "call", call)
         yield given
 
 
@@ -111,9 +109,9 @@ def test_another_adaptation_in_the_same_folder_is_refused(place, adapted):
 def test_a_task_whose_texts_have_changed_is_another(place, tmp_path):
     for number in (301, 302):
         write_rows(tmp_path / "task.jsonl", sentences(300, seed=number))
-        options = ("--task", tmp_path / "task.jsonl", "--model", place / "model")
+        options = ("--task", tmp_path / "task.jsonl", "--model", place / "model", "--labels", 40)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(commands.subprocess, "call", lambda *args, **kwargs: 1)
+            patch.setattr(commands, "call", lambda *args, **kwargs: 1)
             done = invoke("adapt", *options, "--output", tmp_path / "out", app=app)
         assert done.status == 1
         assert ("with other task content" in done.errors) == (number == 302)
@@ -155,7 +153,7 @@ def test_labels_that_the_comparison_would_refuse_are_refused_before_any_work(
     place, tmp_path, monkeypatch, labels
 ):
     given = []
-    monkeypatch.setattr(subprocess, "call", lambda words, env: given.append(words) or 1)
+    monkeypatch.setattr(commands, "call", lambda words, env: given.append(words) or 1)
     options = ("--task", place / "task.jsonl", "--model", place / "model")
     done = invoke("adapt", *options, "--output", tmp_path / "out", "--labels", labels, app=app)
     done.assert_one_line(f"--labels {labels[3:].strip()}: ")
@@ -163,7 +161,7 @@ def test_labels_that_the_comparison_would_refuse_are_refused_before_any_work(
 
 
 def test_a_failed_command_names_itself_and_continues_later(place, tmp_path, monkeypatch):
-    monkeypatch.setattr(subprocess, "call", lambda *args, **kwargs: 1)
+    monkeypatch.setattr(commands, "call", lambda *args, **kwargs: 1)
     done = adapt(place, tmp_path / "out")
     assert done.status == 1
     assert "python -m preprocess build-shards ... has failed" in done.errors
@@ -178,7 +176,7 @@ def test_a_config_alone_begins_from_nothing(place, tmp_path, monkeypatch):
         alone = ["--workers", "1"] * ("build-shards" in words)
         return invoke(*words[4:], *alone).status if "preprocess" in words else 1
 
-    monkeypatch.setattr(subprocess, "call", call)
+    monkeypatch.setattr(commands, "call", call)
     folder = tmp_path / "model"
     folder.mkdir()
     shutil.copy(place / "model" / "config.json", folder)
@@ -196,7 +194,7 @@ def test_a_config_alone_begins_from_nothing(place, tmp_path, monkeypatch):
 def test_a_folder_named_like_a_preset_is_not_taken_for_it(place, tmp_path, monkeypatch):
     """As by train/pretrain.py, which takes ./bert-tiny for the folder."""
     given = []
-    monkeypatch.setattr(subprocess, "call", lambda words, env: given.append(words) or 1)
+    monkeypatch.setattr(commands, "call", lambda words, env: given.append(words) or 1)
     monkeypatch.chdir(tmp_path)
     shutil.copytree(place / "model", "bert-tiny")
     for model, first in (("bert-tiny", "train-vocab"), ("./bert-tiny", "build-shards")):
