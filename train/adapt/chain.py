@@ -8,6 +8,7 @@ from typing import Any
 from torch import device
 from transformers import AutoConfig, AutoModelForMaskedLM
 
+from preprocess.errors import WholewordError
 from preprocess.files import write_json
 from preprocess.write.manifest import read_manifest
 from train.adapt import commands
@@ -24,6 +25,7 @@ from train.model.from_nothing import begins_from_nothing, new_config
 from train.model.presets import PRESETS, check_name
 from train.model.shards_vocabulary import shards_vocabulary
 from train.model.vocabulary_check import check_folder, readable_errors
+from train.run.saved_model import read_note
 
 REPORT = "adapt.json"
 CONTROL = "control"
@@ -59,13 +61,9 @@ def adapt(options: AdaptOptions, say: Callable[[str], None]) -> dict[str, Any]:
     _say_schedule(schedule, domain, say)
     for seed in range(1, options.pretraining_seeds + 1):
         for name in options.maskings:
-            commands.run_command(
-                commands.pretrain(options, schedule, name, seed, domain, general), say
-            )
+            _pretrain(options, schedule, name, seed, domain, general, say)
         if control is not None:
-            commands.run_command(
-                commands.pretrain(options, schedule, CONTROL, seed, control, None), say
-            )
+            _pretrain(options, schedule, CONTROL, seed, control, None, say)
     names = [*options.maskings, *[CONTROL] * (control is not None)]
     seen = [folder for folder in (domain, general) if folder is not None]
     commands.run_command(commands.compare(options, tokenizer, names, seen), say)
@@ -156,6 +154,26 @@ def _schedule(options: AdaptOptions, domain: Path) -> Schedule:
         passes=options.passes,
         learning_rate=options.learning_rate,
     )
+
+
+def _pretrain(
+    options: AdaptOptions,
+    schedule: Schedule,
+    name: str,
+    seed: int,
+    shards: Path,
+    general: Path | None,
+    say: Callable[[str], None],
+) -> None:
+    """Pretrain to the end: a run that a signal stops has saved its state, and exits with 0."""
+    commands.run_command(commands.pretrain(options, schedule, name, seed, shards, general), say)
+    folder = commands.pretraining_folder(options, name, seed)
+    note = read_note(folder)
+    if note is None or not note.finished:
+        raise WholewordError(
+            f"{folder}: this pretraining was stopped before its end; run the same command again, "
+            "it continues"
+        )
 
 
 def _say_schedule(schedule: Schedule, domain: Path, say: Callable[[str], None]) -> None:

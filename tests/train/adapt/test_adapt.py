@@ -99,6 +99,17 @@ def test_a_second_command_repeats_nothing(place, adapted, fast_start):
     assert times == {path: path.stat().st_mtime_ns for path in adapted[0].glob("runs/*/best/*")}
 
 
+def test_a_pretraining_that_was_stopped_is_not_compared(place, adapted, tmp_path, monkeypatch):
+    """As SIGTERM to it alone does: it saves, and exits with 0."""
+    shutil.copytree(adapted[0], tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / "runs" / "tokens-1" / "final")
+    monkeypatch.setattr(commands, "call", lambda *args, **kwargs: 0)
+    texts = ("--text", place / "more.txt", "--general", place / "general.txt")
+    adapt(place, tmp_path / "out", *texts).assert_one_line(
+        "runs/tokens-1: this pretraining was stopped before its end; run the same command again"
+    )
+
+
 def test_another_adaptation_in_the_same_folder_is_refused(place, adapted):
     done = adapt(place, adapted[0])
     assert done.status == 1
