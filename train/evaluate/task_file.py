@@ -199,6 +199,8 @@ def _example(path: Path, number: int, row: dict[str, Any], columns: Columns) -> 
             raise _bad_line(
                 path, number, f"no {'label' if role == 'label' else 'text'} in {name!r}"
             )
+        if any("\ud800" <= letter <= "\udfff" for letter in str(value)):
+            raise _bad_line(path, number, f"half a character (a lone surrogate) in {name!r}")
         values[role] = str(value) if role != "label" else str(value).strip()
     return Example(values["text"], values.get("pair", ""), (), (values["label"],))
 

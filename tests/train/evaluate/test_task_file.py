@@ -73,6 +73,7 @@ def test_tagged_words(tmp_path):
         ("a.jsonl", '{"text": null, "label": 1}', ["line 1", "no text in 'text'"]),
         ("a.jsonl", '{"text": " ", "label": 1}', ["line 1", "no text in 'text'"]),
         ("a.jsonl", '{"text": "a", "label": null}', ["line 1", "no label in 'label'"]),
+        ("a.jsonl", '{"text": "\\ud83d", "label": 1}', ["line 1", "half a character", "'text'"]),
         ("a.csv", "text,label\na,1\nb\n", ["line 3", "1 columns"]),
         ("a.csv", 'text,label\n"a,1\n', ["line", "mend"]),
         ("a.conll", "EU B-ORG\nrejects\n", ["line 2", "without a tag"]),
