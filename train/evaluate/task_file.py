@@ -111,10 +111,9 @@ def read_task(path: Path, columns: Columns | None = None, test: Path | None = No
 
 
 def _label_order(name: str) -> tuple[int, str]:
-    """Numbers by their size, before names by their spelling."""
-    return (
-        (int(name), "") if name.isascii() and name.isdigit() and len(name) < 10 else (1 << 40, name)
-    )
+    """Numbers by their size, before names by their spelling; no two names are alike."""
+    is_number = name.isascii() and name.isdigit() and len(name) < 10
+    return (int(name) if is_number else 1 << 40, name)
 
 
 def _kind(path: Path, columns: Columns) -> Kind:

@@ -41,6 +41,14 @@ def test_the_same_task_from_jsonl_csv_and_tsv(tmp_path):
         assert task.first_test == 3
 
 
+def test_labels_that_are_one_number_have_an_order(tmp_path):
+    """Not that of a set, which is another in every process."""
+    names = ["0", *("0" * zeros + "1" for zeros in range(8))]
+    lines = [json.dumps({"text": name, "label": name}) for name in names]
+    task = read_task(write(tmp_path, "a.jsonl", "\n".join(lines)))
+    assert task.label_names == tuple(sorted(names))
+
+
 def test_named_columns_pairs_and_a_test_file(tmp_path):
     columns = Columns("premise", "gold", "hypothesis")
     path = write(tmp_path, "a.csv", 'id,premise,hypothesis,gold\n1,"a\nb",c,yes\n2,d,e,no\n')
