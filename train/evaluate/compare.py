@@ -16,6 +16,7 @@ from train.evaluate.claim import claim_output
 from train.evaluate.contenders import (
     Contender,
     ModelSource,
+    check_ids,
     find_sources,
     fingerprint,
     load_source,
@@ -186,6 +187,7 @@ def prepare(options: CompareOptions) -> Setting:
         key = (tokenizer.sha256, length, typed)
         if key not in encodings:
             encodings[key] = encode_task(task, tokenizer, length, typed)
+        check_ids(source, config, encodings[key].highest_id)
         models[path] = LoadedModel(source, config, encodings[key], length, fingerprint(source))
     setting = Setting(options, task, split, labels, contenders, models)
     claim_output(options.output, identity(setting), "a comparison")

@@ -162,6 +162,26 @@ def load_source(source: ModelSource, max_length: int) -> tuple[LoadedTokenizer, 
     return tokenizer, config
 
 
+def check_ids(source: ModelSource, config: PretrainedConfig, highest: int) -> None:
+    """Refuse a tokenizer whose ids are beyond a model's vocabulary.
+
+    Args:
+        source: of the model.
+        config: of the model.
+        highest: id that the tokenizer gives to what the model is to read.
+
+    Raises:
+        WholewordError: the model has no such id.
+    """
+    entries = getattr(config, "vocab_size", None)
+    if entries is not None and highest >= entries:
+        raise WholewordError(
+            f"{source.path}: has {entries:,} vocabulary entries, and the tokenizer of "
+            f"{source.tokenizer} gives id {highest:,} to the task's texts; name the model's own "
+            "with --tokenizer"
+        )
+
+
 def room_for_tokens(config: PretrainedConfig) -> int:
     """The longest input that a model has positions for, special tokens included."""
     positions = getattr(config, "max_position_embeddings", None)

@@ -36,6 +36,11 @@ class EncodedTask:
     is_cut: np.ndarray
     """bool, whether it was longer than the longest length."""
 
+    @property
+    def highest_id(self) -> int:
+        """The highest id that a batch may hold."""
+        return max(self.pad_id, *map(max, self.input_ids))
+
     def batch(self, rows: np.ndarray) -> tuple[dict[str, Tensor], Tensor]:
         """Padded inputs, int64 `[rows, tokens]`, and targets `[rows]` or `[rows, tokens]`."""
         ids = [self.input_ids[row] for row in rows]

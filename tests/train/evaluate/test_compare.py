@@ -69,6 +69,8 @@ def place(tmp_path_factory):
     write_rows(folder / "task.jsonl", sentences(500))
     for seed, name in enumerate("ab"):
         make_model(folder / name, seed)
+    small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    BertForMaskedLM(BertConfig(vocab_size=50, **small)).save_pretrained(folder / "narrow")
     return folder
 
 
@@ -322,14 +324,20 @@ def test_documents_are_put_together_across_record_batches(tmp_path):
         (["--models", "{a},{a}"], ["need a name"]),
         (["--models", "n-grams={a}"], ["floor"]),
         (["--models", "{a}", "--labels", "5000"], ["--labels 5000", "labelled texts"]),
+        (
+            ["--models", "{narrow}", "--tokenizer", "{a}", "--labels", "20"],
+            ["has 50 vocabulary entries", "{a}"],
+        ),
         (["--models", "{a}", "--text-column", "body"], ["'body'", "text, label"]),
         (["--models", "{a}", "--learning-rates", "fast"], ["fast", "not a rate"]),
         (["--models", "{a}", "--seen-in", "{a}"], ["manifest"]),
     ],
 )
 def test_bad_input_is_one_line(place, tmp_path, words, said):
-    filled = [word.format(a=place / "a") for word in words]
-    run(place, tmp_path / "out", *filled).assert_one_line(*said)
+    names = {"a": place / "a", "narrow": place / "narrow"}
+    filled = [word.format(**names) for word in words]
+    done = run(place, tmp_path / "out", *filled)
+    done.assert_one_line(*(word.format(**names) for word in said))
     assert not (tmp_path / "out").exists()
 
 
