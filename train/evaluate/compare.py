@@ -182,7 +182,7 @@ def prepare(options: CompareOptions) -> Setting:
     encodings: dict[tuple[str, int, bool], EncodedTask] = {}
     for path, source in sources.items():
         tokenizer, config = load_source(source, options.max_length)
-        length = min(options.max_length, room_for_tokens(config))
+        length = min(options.max_length, room_for_tokens(config, source))
         typed = getattr(config, "type_vocab_size", 0) > 1
         key = (tokenizer.sha256, length, typed)
         if key not in encodings:

@@ -182,11 +182,16 @@ def check_ids(source: ModelSource, config: PretrainedConfig, highest: int) -> No
         )
 
 
-def room_for_tokens(config: PretrainedConfig) -> int:
-    """The longest input that a model has positions for, special tokens included."""
+def room_for_tokens(config: PretrainedConfig, source: ModelSource | None = None) -> int:
+    """The longest input that a model has positions for, special tokens included.
+
+    Raises:
+        WholewordError: the configuration of `source` makes no model.
+    """
+    name, remote = (source.path, source.trust_remote_code) if source else ("", False)
     positions = getattr(config, "max_position_embeddings", None)
     if not isinstance(positions, int) or positions <= 0:
         return 1 << 20
-    with torch.device("meta"):  # no weights: only where its positions begin
-        model = AutoModel.from_config(config)
+    with readable_errors(name), torch.device("meta"):  # no weights: only where positions begin
+        model = AutoModel.from_config(config, trust_remote_code=remote)
     return positions - position_offset(model)

@@ -69,6 +69,9 @@ def place(tmp_path_factory):
     write_rows(folder / "task.jsonl", sentences(500))
     for seed, name in enumerate("ab"):
         make_model(folder / name, seed)
+    shutil.copytree(folder / "a", folder / "odd")
+    config = json.loads((folder / "odd" / "config.json").read_text())
+    (folder / "odd" / "config.json").write_text(json.dumps(config | {"num_attention_heads": 3}))
     small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
     BertForMaskedLM(BertConfig(vocab_size=50, **small)).save_pretrained(folder / "narrow")
     return folder
@@ -328,13 +331,14 @@ def test_documents_are_put_together_across_record_batches(tmp_path):
             ["--models", "{narrow}", "--tokenizer", "{a}", "--labels", "20"],
             ["has 50 vocabulary entries", "{a}"],
         ),
+        (["--models", "{odd}", "--labels", "20"], ["{odd}: cannot be loaded"]),
         (["--models", "{a}", "--text-column", "body"], ["'body'", "text, label"]),
         (["--models", "{a}", "--learning-rates", "fast"], ["fast", "not a rate"]),
         (["--models", "{a}", "--seen-in", "{a}"], ["manifest"]),
     ],
 )
 def test_bad_input_is_one_line(place, tmp_path, words, said):
-    names = {"a": place / "a", "narrow": place / "narrow"}
+    names = {"a": place / "a", "odd": place / "odd", "narrow": place / "narrow"}
     filled = [word.format(**names) for word in words]
     done = run(place, tmp_path / "out", *filled)
     done.assert_one_line(*(word.format(**names) for word in said))

@@ -2,13 +2,20 @@
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, BertConfig, BertModel
 
 from preprocess.errors import WholewordError
 from tests.train.model.test_from_nothing import write_config
 from tests.train.model.test_load import write_tokenizer
 from tests.train.model_zoo import VOCAB
-from train.evaluate.contenders import find_sources, load_source, parse_contenders, room_for_tokens
+from train.evaluate import contenders
+from train.evaluate.contenders import (
+    ModelSource,
+    find_sources,
+    load_source,
+    parse_contenders,
+    room_for_tokens,
+)
 
 
 @pytest.fixture
@@ -33,3 +40,17 @@ def test_a_configuration_without_weights_is_drawn_only(tokenizer, tmp_path):
     source = find_sources(parse_contenders((path,)), tokenizer, False)[path]
     config = load_source(source, 128)[1]
     assert (source.is_random, config.vocab_size, config.pad_token_id) == (True, VOCAB, 0)
+
+
+@pytest.mark.parametrize("trust", [True, False])
+def test_code_of_a_model_s_own_runs_where_it_is_trusted(monkeypatch, trust):
+    given = []
+
+    def from_config(config, **settings):
+        given.append(settings["trust_remote_code"])
+        return BertModel(config)
+
+    monkeypatch.setattr(contenders.AutoModel, "from_config", from_config)
+    config = BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1)
+    assert room_for_tokens(config, ModelSource("some/model", False, "some/model", trust)) == 512
+    assert given == [trust]
