@@ -89,7 +89,8 @@ def find_sources(
     for path in paths:
         name = path.removeprefix(RANDOM)
         is_random = path != name
-        is_preset = name in PRESETS and not is_folder(Path(name))
+        # Drawn anew, a preset's name means the preset, as it does to train/pretrain.py.
+        is_preset = name in PRESETS and (is_random or not is_folder(Path(name)))
         if not is_random and (is_preset or has_config_alone(name)):
             raise WholewordError(f"--models {name}: has no weights; write {RANDOM}{name}")
         if is_preset:

@@ -54,3 +54,11 @@ def test_code_of_a_model_s_own_runs_where_it_is_trusted(monkeypatch, trust):
     config = BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1)
     assert room_for_tokens(config, ModelSource("some/model", False, "some/model", trust)) == 512
     assert given == [trust]
+
+
+def test_a_folder_named_like_a_preset_has_no_say_in_the_preset(tokenizer, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_tokenizer(tmp_path / "bert-tiny", 300)
+    path = "random:bert-tiny"
+    source = find_sources(parse_contenders((path,)), tokenizer, False)[path]
+    assert source.tokenizer == tokenizer
