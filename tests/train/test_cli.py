@@ -151,3 +151,11 @@ def test_a_configuration_without_weights_is_not_scored(folder, tmp_path):
     (tmp_path / "config.json").write_bytes((folder / "model" / "config.json").read_bytes())
     done = invoke("evaluate", "--model", tmp_path, "--data", folder / "shards", app=app)
     done.assert_one_line(f"{tmp_path}: has a config.json and no weights; give RUN/final")
+
+
+def test_lines_without_tokens_have_nothing_to_fill_in(folder, tmp_path):
+    (tmp_path / "in.txt").write_text("\u200b\n")  # no white space, and nothing to a tokenizer
+    words = ["predict", "--model", folder / "model", "--input", tmp_path / "in.txt"]
+    done = invoke(*words, "--output", tmp_path / "out.csv", app=app)
+    assert done.status == 0, done
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 1 + 1

@@ -200,6 +200,8 @@ def _fill(
             rows.append([*special.prefix, *inside, *special.suffix])
             inner = places[start : start + room].tolist()
             masks.append([*[0] * len(special.prefix), *inner, *[0] * len(special.suffix)])
+    if not rows:  # no line has a token
+        return list(ids)
     found = _likeliest(model, _rectangle(rows, special.pad_id), _rectangle(masks, 0).bool(), rows)
     ends = np.cumsum([int(places.sum()) for places in chosen])
     return np.split(found, ends[:-1])
