@@ -14,7 +14,7 @@ from rich.text import Text
 from transformers import PreTrainedModel
 
 from preprocess.command_line import Command, Group, in_panels
-from preprocess.console import console
+from preprocess.console import console, warn
 from preprocess.encode.tokenizer import hub_answers, load_tokenizer
 from preprocess.errors import WholewordError
 from preprocess.places import place
@@ -37,11 +37,11 @@ from train.evaluate.evaluation import (
 )
 from train.model.attention import gpu_capability
 from train.model.from_nothing import has_config_alone
-from train.model.load import load_model
+from train.model.load import load_model, new_heads
 from train.model.packed import prepare_packed, prepare_padded, why_padded
 from train.model.presets import check_name
 from train.model.shards_vocabulary import shards_vocabulary
-from train.model.vocabulary_check import check_folder, position_offset
+from train.model.vocabulary_check import check_encoder_weights, check_folder, position_offset
 from train.report.progress import counted, show_progress, silence_libraries
 from train.run.average import average
 
@@ -232,7 +232,9 @@ def _load_for_shards(
     if has_config_alone(name):
         raise WholewordError(f"{name}: has a config.json and no weights; give RUN/final")
     vocabulary = shards_vocabulary(dataset.folder, dataset.manifest)
-    model: Any = load_model(name, vocabulary, trust_remote_code=trust_remote_code)
+    notes: list[str] = []
+    model: Any = load_model(name, vocabulary, trust_remote_code=trust_remote_code, notes=notes)
+    _warn_of_a_new_head(name, notes)
     model.to(_device())
     where = model.device
     packed = not why_padded(model, where.type, model.dtype, gpu_capability(where))
@@ -245,10 +247,11 @@ def _load_for_text(name: str, trust_remote_code: bool) -> Any:
     from transformers import AutoModelForMaskedLM
 
     try:
-        model = AutoModelForMaskedLM.from_pretrained(
+        model, report = AutoModelForMaskedLM.from_pretrained(
             name,
             dtype=torch.float32,
             weights_only=True,
+            output_loading_info=True,
             trust_remote_code=trust_remote_code,
             local_files_only=Path(name).is_dir() or not hub_answers(),
         )
@@ -257,9 +260,21 @@ def _load_for_text(name: str, trust_remote_code: bool) -> Any:
         raise WholewordError(
             f"{name}: cannot be loaded as a masked language model ({cause}); give RUN/final"
         ) from error
+    missing = set(report["missing_keys"])
+    check_encoder_weights(model, missing, name)
+    _warn_of_a_new_head(name, new_heads(missing, name, model.config.vocab_size))
     prepare_padded(model)
     model.to(_device())
     return model.eval()
+
+
+def _warn_of_a_new_head(name: str, notes: list[str]) -> None:
+    """Say that a head is new, where there are notes that it is."""
+    if notes:
+        warn(
+            f"{name}: has no masked-LM head, so a new one guesses, and what follows says nothing "
+            "of this model; pretrain it first"
+        )
 
 
 def _predictions_table(found: list[prediction.Prediction]) -> Table:

@@ -2,12 +2,13 @@
 
 import json
 import shlex
+import shutil
 
 import pytest
 import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import BertConfig, BertForMaskedLM
+from transformers import BertConfig, BertForMaskedLM, BertModel
 
 import preprocess.cli
 from preprocess.command_line import ELSEWHERE
@@ -159,3 +160,17 @@ def test_lines_without_tokens_have_nothing_to_fill_in(folder, tmp_path):
     done = invoke(*words, "--output", tmp_path / "out.csv", app=app)
     assert done.status == 0, done
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 1 + 1
+
+
+@pytest.mark.parametrize("kind", [BertModel, BertForMaskedLM])
+def test_a_model_without_a_head_is_not_scored_in_silence(folder, tmp_path, kind):
+    shutil.copytree(folder / "model", tmp_path / "model")
+    config = BertConfig.from_pretrained(folder / "model")
+    kind(config).save_pretrained(tmp_path / "model")
+    evaluate = ["evaluate", "--data", folder / "shards", "--max-rows", "2"]
+    predict = ["predict", "--input", folder / "in.txt", "--output", tmp_path / "out.csv"]
+    for words in (evaluate, predict):
+        done = invoke(*words, "--model", tmp_path / "model", app=app)
+        assert done.status == 0, done
+        said = f"warning: {tmp_path / 'model'}: has no masked-LM head"
+        assert done.errors.startswith(said) == (kind is BertModel), done

@@ -83,7 +83,7 @@ def load_model(
         else:
             model, missing = _load_checkpoint(name, overrides, pairs, trust_remote_code)
             first_row = fit_vocabulary(model, name, vocabulary, trust_remote_code)
-            lines = _new_heads(missing, name, vocabulary.size)
+            lines = new_heads(missing, name, vocabulary.size)
             heads = missing & {key for key, _ in model.named_parameters()} if lines else ()
             mark_new_weights(model, NewWeights(frozenset(heads), first_row))
             if notes is not None:
@@ -124,7 +124,7 @@ def _load_checkpoint(
     return model, {key for key in missing if not key.startswith(f"{model.base_model_prefix}.")}
 
 
-def _new_heads(missing: set[str], name: str, entries: int) -> list[str]:
+def new_heads(missing: set[str], name: str, entries: int) -> list[str]:
     """Lines about the heads whose weights are new; a checkpoint may lack a bias or two."""
     weights = {key for key in missing if key.endswith(".weight")}
     pair = {key for key in weights if "seq_relationship" in key}
