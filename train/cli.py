@@ -47,6 +47,8 @@ from train.run.average import average
 
 SHOWN_LINES = 5
 """Masked lines that predict shows, at most; the file has them all."""
+_HALF_WAY = 0.5
+"""What average takes for --share."""
 
 app = typer.Typer(
     help="Look at what training sees and at what a model has learned.",
@@ -201,13 +203,24 @@ def average_command(
         typer.Option(help="Go from this model towards the mean, as far as --share says."),
     ] = None,
     share: Annotated[
-        float, typer.Option(min=0, max=1, help="How far --interpolate goes: 0 stays there.")
-    ] = 0.5,
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="How far --interpolate goes: 0 stays there.",
+            show_default=str(_HALF_WAY),
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """The mean of models' weights, or a model between another one and the mean."""
     silence_libraries()
-    made = average(models, weights or [], output, interpolate, share if interpolate else 1.0)
+    if share is not None and interpolate is None:
+        raise WholewordError(
+            f"--share {share:g}: has no meaning without --interpolate; name the model to go from"
+        )
+    usual = 1.0 if interpolate is None else _HALF_WAY
+    made = average(models, weights or [], output, interpolate, usual if share is None else share)
     if as_json:
         print(json.dumps({"model": str(made.folder), "parameters": made.parameters}))
         return

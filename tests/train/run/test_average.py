@@ -11,6 +11,7 @@ from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM, Bert
 from typer.testing import CliRunner
 
 from preprocess.errors import WholewordError
+from tests.preprocess.support import invoke
 from tests.train.runs import ROOT
 from train.cli import app
 from train.run.average import average
@@ -110,3 +111,9 @@ def test_the_command(models, tmp_path):
     a, b, found = arrays(models / "a"), arrays(models / "b"), arrays(tmp_path / "out")
     key = "bert.pooler.dense.weight" if "bert.pooler.dense.weight" in a else next(iter(a))
     np.testing.assert_allclose(found[key], 0.75 * a[key] + 0.25 * b[key], rtol=1e-6)
+
+
+def test_a_share_of_no_way_is_refused(models, tmp_path):
+    words = ["average", models / "a", "--share", "0.3", "--output", tmp_path / "out"]
+    invoke(*words, app=app).assert_one_line("--share 0.3", "without --interpolate")
+    assert not (tmp_path / "out").exists()
