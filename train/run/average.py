@@ -200,8 +200,9 @@ def _tokenizer_files(folder: str) -> Callable[[Path], None]:
 
     def save(into: Path) -> None:
         try:
-            AutoTokenizer.from_pretrained(folder).save_pretrained(into)
+            tokenizer = AutoTokenizer.from_pretrained(folder)
         except (OSError, ValueError, TypeError, AttributeError):
             return  # weights alone were asked for
+        tokenizer.save_pretrained(into)
 
     return save

@@ -1,5 +1,6 @@
 """Means of models, against means of their arrays."""
 
+import errno
 import json
 import shutil
 
@@ -7,7 +8,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
-from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM, BertModel
+from transformers import (
+    AutoModelForMaskedLM,
+    BertConfig,
+    BertForMaskedLM,
+    BertModel,
+    PreTrainedTokenizerBase,
+)
 from typer.testing import CliRunner
 
 from preprocess.errors import WholewordError
@@ -117,3 +124,13 @@ def test_a_share_of_no_way_is_refused(models, tmp_path):
     words = ["average", models / "a", "--share", "0.3", "--output", tmp_path / "out"]
     invoke(*words, app=app).assert_one_line("--share 0.3", "without --interpolate")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_tokenizer_that_finds_no_room_is_not_left_out(models, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(PreTrainedTokenizerBase, "save_pretrained", full)
+    with pytest.raises(WholewordError, match="No space left on device"):
+        average([str(models / "a")], [], tmp_path / "out")
+    assert not list(tmp_path.iterdir())
