@@ -141,7 +141,7 @@ def _schedule(options: AdaptOptions, domain: Path) -> Schedule:
     else:
         with readable_errors(options.model):
             config = AutoConfig.from_pretrained(options.model)
-    with device("meta"):
+    with readable_errors(options.model), device("meta"):
         counter = FlopCounter(AutoModelForMaskedLM.from_config(config))
     return make_schedule(
         part.tokens + _SPECIALS * part.rows,

@@ -6,13 +6,15 @@ import subprocess
 
 import pytest
 from datasets import load_from_disk
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, GPT2Config
 
+from preprocess.errors import WholewordError
 from tests.preprocess import support
 from tests.preprocess.support import invoke
 from tests.train import preloaded, runs
 from tests.train.evaluate.test_compare import make_model, sentences, write_rows
 from train.adapt import commands
+from train.adapt.chain import _schedule
 from train.adapt.corpus import write_corpus
 from train.adapt.options import AdaptOptions
 from train.cli import app
@@ -200,6 +202,14 @@ def test_a_config_alone_begins_from_nothing(place, tmp_path, monkeypatch):
     assert "learning rate 0.002" in done.output  # new and narrow
     options = AdaptOptions(place / "task.jsonl", str(folder), tmp_path / "out")
     assert commands.before(options) == f"random:{folder}"
+
+
+def test_a_model_that_is_no_masked_one_is_one_line(adapted, tmp_path):
+    GPT2Config(n_embd=8, n_layer=1, n_head=1).save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").touch()
+    options = AdaptOptions(tmp_path / "task.jsonl", str(tmp_path), tmp_path)
+    with pytest.raises(WholewordError, match="cannot be loaded as a masked language model"):
+        _schedule(options, adapted[0] / "shards")
 
 
 def test_a_folder_named_like_a_preset_is_not_taken_for_it(place, tmp_path, monkeypatch):
