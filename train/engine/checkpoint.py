@@ -11,6 +11,7 @@ run's own folder or a path given by name. Checksums detect damage, not malice.
 """
 
 import contextlib
+import math
 import os
 import secrets
 import shutil
@@ -80,8 +81,8 @@ class RunProgress(BaseModel):
         return self
 
     def after_validation(self, loss: float) -> Self:
-        """The same after a validation at this step."""
-        better = self.best_loss is None or loss < self.best_loss
+        """The same after a validation at this step; what is not a number is never the best."""
+        better = math.isfinite(loss) and (self.best_loss is None or loss < self.best_loss)
         return self.model_copy(
             update={
                 "best_loss": loss if better else self.best_loss,

@@ -83,6 +83,8 @@ def _validations(run: Run) -> list[str]:
     if not begin or of_data[-1]["step"] == first_step:
         return []
     first, last = begin[-1], of_data[-1]
+    if None in (first["loss"], last["loss"]):
+        return [f"{name} loss was not a number at the beginning or at the end; see {METRICS}"]
     return [
         f"{name} perplexity {format_perplexity(first['perplexity'])} -> "
         f"{format_perplexity(last['perplexity'])}, "

@@ -1,10 +1,12 @@
 """What a run has come to, in words."""
 
 import json
+import math
 from types import SimpleNamespace
 
 import pytest
 
+from train.engine.checkpoint import RunProgress
 from train.options import parse
 from train.report.log import METRICS
 from train.run.finish import _validations
@@ -50,3 +52,16 @@ def test_a_model_that_has_learnt_nothing_is_not_passed_off_as_one(tmp_path, mode
 
 def test_a_model_that_has_learnt_something_is_left_alone(tmp_path):
     assert len(said(tmp_path, 5.99, "--model", "bert-tiny")) == 1
+
+
+def test_a_loss_that_is_not_a_number_is_said_in_words(tmp_path):
+    """In fp16 one batch may give that; JSON has no word for it."""
+    assert said(tmp_path, None) == [
+        "validation loss was not a number at the beginning or at the end; see metrics.jsonl"
+    ]
+    progress = RunProgress(
+        step=0, epoch=0, cursor={}, best_loss=None, evaluations_since_best=0, world_size=1,
+        stage=0, precision="fp16", settings={},
+    )  # fmt: skip
+    assert progress.after_validation(math.nan).best_loss is None
+    assert progress.after_validation(math.nan).after_validation(3.0).best_loss == 3.0
