@@ -311,7 +311,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Options:
-    """Everything the command line says; `given` names the options that it spells out."""
+    """Everything the command line says; `given` names the options that it, or a recipe, sets."""
 
     model: ModelOptions
     data: DataOptions
@@ -345,7 +345,8 @@ def parse(arguments: list[str]) -> Options:
     line = ""
     if optimization.recipe != "none":
         groups = [data, optimization]
-        (data, optimization), line = apply_recipe(optimization.recipe, groups, given)
+        (data, optimization), taken, line = apply_recipe(optimization.recipe, groups, given)
+        given |= taken  # a --deepspeed file that says otherwise is refused
     return Options(model, data, optimization, run, given, line)
 
 

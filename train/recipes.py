@@ -37,7 +37,9 @@ RECIPES = {
 }
 
 
-def apply_recipe(name: str, groups: list[Any], given: frozenset[str]) -> tuple[list[Any], str]:
+def apply_recipe(
+    name: str, groups: list[Any], given: frozenset[str]
+) -> tuple[list[Any], frozenset[str], str]:
     """Give options a recipe's values, unless the command line gives them.
 
     Args:
@@ -46,18 +48,21 @@ def apply_recipe(name: str, groups: list[Any], given: frozenset[str]) -> tuple[l
         given: names of the options that the command line spells out.
 
     Returns:
-        The groups, and a line that names every value that was set.
+        The groups, the names of the values that were set, and a line that says them.
     """
     recipe = RECIPES[name]
     taken = {key: value for key, value in recipe.values.items() if key not in given}
     if "max_steps" in given:
         taken.pop("num_train_epochs", None)
+    if "gradient_accumulation_steps" in given:
+        taken.pop("global_batch_size", None)
     changed = []
     for group in groups:
         own = {key: value for key, value in taken.items() if hasattr(group, key)}
         changed.append(replace(group, **own) if own else group)
     said = " ".join(f"--{key.replace('_', '-')} {_spell(value)}" for key, value in taken.items())
-    return changed, f"recipe {name} ({recipe.source}): {said or 'every value is given already'}"
+    line = f"recipe {name} ({recipe.source}): {said or 'every value is given already'}"
+    return changed, frozenset(taken), line
 
 
 def _spell(value: Any) -> str:

@@ -190,6 +190,8 @@ def test_a_recipe_sets_what_the_command_line_does_not():
     assert steps.optimization.num_train_epochs == 1
     assert "epochs" not in steps.recipe_line
     assert parse([]).recipe_line == ""
+    cut = parse(["--recipe", "tapt", "--gradient-accumulation-steps", "4"])
+    assert cut.optimization.global_batch_size == 0 and "batch" not in cut.recipe_line
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -422,3 +422,10 @@ def test_any_json_is_resolved_or_refused_in_one_line(config):
         assert "\n" not in str(error)
     else:
         assert made.accumulation >= 1
+
+
+def test_a_file_that_contradicts_a_recipe_is_refused():
+    """Else the recipe's line would name a rate that the run does not take."""
+    file = {"optimizer": {"type": "AdamW", "params": {"lr": 5e-5}}}
+    with pytest.raises(WholewordError, match=r"lr\" is 5e-05, .* --learning-rate 0.0001"):
+        plan(file, "--recipe", "tapt")
