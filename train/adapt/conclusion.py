@@ -1,6 +1,5 @@
 """What an adaptation has shown: masked loss before and after, and a sentence: what to use."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ from train.adapt.commands import before, pretraining_folder
 from train.adapt.options import AdaptOptions
 from train.evaluate.floor import NAME as FLOOR
 from train.report.comparison_text import format_difference
+from train.report.log import read_metrics
 
 DOMAIN = "validation"
 """What metrics.jsonl calls the rows put aside from the domain's text."""
@@ -40,9 +40,8 @@ def masked_losses(options: AdaptOptions, names: list[str]) -> list[dict[str, Any
 def _validations(file: Path) -> dict[str, dict[int, float]]:
     """Losses by the name of the validation and the step."""
     found: dict[str, dict[int, float]] = {DOMAIN: {}}
-    for line in file.read_text(encoding="utf-8").splitlines():
-        entry = json.loads(line)
-        if entry["kind"] not in ("train", "run") and "loss" in entry:
+    for entry in read_metrics(file):
+        if entry["kind"] not in ("train", "run") and entry.get("loss") is not None:
             found.setdefault(entry["kind"], {})[entry["step"]] = entry["loss"]
     return found
 

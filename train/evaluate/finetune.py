@@ -76,11 +76,6 @@ class Outcome:
     predictions: list[list[int]]
     """For each test example its labels; -1 for words cut off."""
 
-    @property
-    def is_unfinished(self) -> bool:
-        """Whether the last state was the best: more epochs might have given more."""
-        return self.best_step == self.planned_steps
-
 
 def batch_size_for(count: int) -> int:
     """Examples in a batch."""
