@@ -140,6 +140,8 @@ def _do(setting: Setting, quiet: bool) -> dict[str, Any]:
         f"test {counts['test']:,} texts",
         markup=False,
     )
+    if setting.task.empty:
+        warn(f"{setting.task.path}: {setting.task.empty:,} examples without a text are left out")
     if counts["copies"]:
         warn(
             f"{setting.task.path}: {counts['copies']:,} copies of other texts are left out, "
@@ -150,7 +152,8 @@ def _do(setting: Setting, quiet: bool) -> dict[str, Any]:
             f"{setting.task.path}: left out are {counts['in_test_file']:,} training texts that "
             f"stand in the test file, and {counts['seen']:,} test texts that stand in --seen-in"
         )
-    listener = _Account(target)
+    several = {c.name for c in setting.contenders if len(c.paths) > 1}
+    listener = _Account(target, several)
     try:
         comparison = compare(setting, listener)
     finally:
@@ -163,8 +166,9 @@ def _do(setting: Setting, quiet: bool) -> dict[str, Any]:
 class _Account:
     """Tells how far a comparison is: a bar on a terminal, a line a run elsewhere."""
 
-    def __init__(self, target: Console) -> None:
+    def __init__(self, target: Console, several: set[str]) -> None:
         self._console = target
+        self._several = several  # contenders whose models a line tells apart
         self._began = time.monotonic()
         self._left = self._done = 0.0
         self._runs = self._ended = self.reused = 0
@@ -197,8 +201,9 @@ class _Account:
         if origin != "made":
             return
         rate = "" if result.learning_rate is None else f", rate {result.learning_rate:g}"
+        path = f" ({result.path})" if result.model in self._several else ""
         line = (
-            f"{self._ended} of {self._runs}: {result.model}, {result.labels:,} labels, seed "
+            f"{self._ended} of {self._runs}: {result.model}{path}, {result.labels:,} labels, seed "
             f"{result.seed}{rate}: validation accuracy {result.outcome.validation_accuracy:.1%}, "
             f"test accuracy {result.outcome.accuracy:.1%}"
         )

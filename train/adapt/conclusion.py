@@ -5,7 +5,7 @@ from typing import Any
 
 from train.adapt.commands import before, pretraining_folder
 from train.adapt.options import AdaptOptions
-from train.evaluate.floor import NAME as FLOOR
+from train.evaluate import floor
 from train.report.comparison_text import format_difference
 from train.report.log import read_metrics
 
@@ -84,14 +84,19 @@ def conclude(options: AdaptOptions, report: dict[str, Any], names: list[str]) ->
 
 
 def _caution(report: dict[str, Any], name: str, labels: list[int]) -> str:
-    """That counting n-grams is better still, where it is shown to be."""
+    """That the floor is better still, where it is shown to be."""
+    lower = floor.name_of(report["task"]["kind"])
     below = [
         d
         for d in report["differences"]
-        if (d["model"], d["baseline"], d["verdict"]) == (name, FLOOR, "worse")
+        if (d["model"], d["baseline"], d["verdict"]) == (name, lower, "worse")
         and d["labels"] in labels
     ]
     if not below:
         return ""
     points = " and ".join(f"{-100 * d['accuracy']:.1f} with {d['labels']:,}" for d in below)
-    return f" N-grams with logistic regression are better still, by {points}."
+    counting = {
+        floor.N_GRAMS: "N-grams with logistic regression are",
+        floor.TAGS: "The commonest tag of each word is",
+    }
+    return f" {counting[lower]} better still, by {points}."

@@ -14,23 +14,30 @@ _BRIEF = 80
 def claim_output(output: Path, wanted: dict[str, Any], kind: str) -> None:
     """Refuse a folder that is another's; else write there whose it is.
 
+    A folder that holds nothing but such a claim is taken over: what claimed it has failed.
+
     Args:
         output: made if it is not there.
         wanted: everything that the results depend on, by the names of the options, as JSON has it.
         kind: what the folder holds, for a person: "a comparison".
 
     Raises:
-        WholewordError: the folder holds one with other options, or cannot be used.
+        WholewordError: the folder holds one with other options, or something else, or cannot be
+            used.
     """
     file = output / _OPTIONS
     try:
         output.mkdir(parents=True, exist_ok=True)
-        if not file.exists():
+        names = {path.name for path in output.iterdir()}
+        if names <= {_OPTIONS}:
             write_json(file, wanted)
             return
-        found = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise ValueError(f"{_OPTIONS} holds no JSON object")
+        found = json.loads(file.read_text(encoding="utf-8")) if _OPTIONS in names else None
+        if not isinstance(found, dict) or not wanted.keys() <= found.keys():
+            raise WholewordError(
+                f"{output}: holds other files than {kind}'s; choose another --output, or an empty "
+                "folder"
+            )
     except (OSError, ValueError) as error:
         raise WholewordError(
             f"{output}: cannot be used ({error}); choose another --output"

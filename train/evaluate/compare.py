@@ -123,7 +123,8 @@ class Comparison:
 
     def names(self) -> list[str]:
         """The contenders and the floor."""
-        return [*(contender.name for contender in self.setting.contenders), floor.NAME]
+        names = [contender.name for contender in self.setting.contenders]
+        return [*names, floor.name_of(self.setting.task.kind)]
 
     def of(self, model: str, labels: int) -> list[Result]:
         """A contender's results for a number of labels, by model, then seed."""
@@ -327,10 +328,11 @@ def _floor(setting: Setting, count: int, seed: int, listener: Listener) -> Resul
         )
         return outcome, strength
 
-    key = {"model": floor.NAME, "labels": count, "seed": seed}
+    name = floor.name_of(task.kind)
+    key = {"model": name, "labels": count, "seed": seed}
     found = _store(setting).find_or_make(key, work)
     strength = found.regularization
-    result = Result(floor.NAME, floor.NAME, count, seed, None, strength, found.outcome)
+    result = Result(name, name, count, seed, None, strength, found.outcome)
     cost = _floor_cost(setting, count)
     if found.origin == "made":
         listener.advance(cost)

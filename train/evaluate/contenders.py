@@ -7,9 +7,10 @@ import torch
 import xxhash
 from transformers import AutoConfig, AutoModel, PretrainedConfig
 
+from preprocess.console import warn
 from preprocess.encode.tokenizer import LoadedTokenizer, load_tokenizer
 from preprocess.errors import WholewordError
-from train.evaluate.floor import NAME as FLOOR
+from train.evaluate import floor
 from train.model.from_nothing import fit_config, has_config_alone
 from train.model.presets import PRESETS, check_name, is_folder, preset_config
 from train.model.shards_vocabulary import tokenizer_vocabulary
@@ -45,7 +46,8 @@ def parse_contenders(models: tuple[str, ...]) -> tuple[Contender, ...]:
     """Read `PATH` and `NAME=PATH[,PATH...]`.
 
     Raises:
-        WholewordError: none is given, a name stands twice or is the floor's, or a path is empty.
+        WholewordError: none is given, a name or a contender's path stands twice, a name is the
+            floor's, or a path is empty.
     """
     contenders = [_parse(text) for text in models]
     names = [contender.name for contender in contenders]
@@ -57,8 +59,15 @@ def parse_contenders(models: tuple[str, ...]) -> tuple[Contender, ...]:
                 f"--models: {name} stands twice; name contenders apart, as NAME=PATH (several "
                 "pretraining seeds of one are NAME=PATH,PATH)"
             )
-        if name == FLOOR:
+        if name in floor.NAMES:
             raise WholewordError(f"--models: {name} is the floor's name; choose another NAME=PATH")
+    for contender in contenders:
+        for path in contender.paths:
+            if contender.paths.count(path) > 1:
+                raise WholewordError(
+                    f"--models: {path} stands twice in {contender.name}; name each pretraining "
+                    "seed's model once"
+                )
     return tuple(contenders)
 
 
@@ -100,6 +109,8 @@ def find_sources(
             check_folder(name, "give a model's folder or a hub id")
             own = _own_tokenizer(name, tokenizer)
         sources[path] = ModelSource(name, is_random, own, trust_remote_code)
+    if tokenizer not in (None, *(source.tokenizer for source in sources.values())):
+        warn(f"--tokenizer {tokenizer}: is not used, for every model brings its own")
     return sources
 
 

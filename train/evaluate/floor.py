@@ -13,11 +13,19 @@ from preprocess.read.unicode import is_han
 from train.evaluate.splits import TaskSplit
 from train.evaluate.task_file import Task
 
-NAME = "n-grams"
+N_GRAMS = "n-grams"
+TAGS = "commonest tags"
+NAMES = (N_GRAMS, TAGS)
+"""Of the floor in tables, by the kind of task."""
 REGULARIZATION = (0.1, 1.0, 10.0, 100.0)
 """Inverse strengths C that the validation part chooses from."""
 _HAN_TEXTS = 0.1
 _SAMPLE = 1000
+
+
+def name_of(kind: str) -> str:
+    """The floor's name for a kind of task."""
+    return TAGS if kind == "tagging" else N_GRAMS
 
 
 def describe_floor(task: Task) -> str:

@@ -110,6 +110,11 @@ def _check_parts(task: Task, split: TaskSplit) -> None:
         ("validation", split.validation),
         ("test", split.test),
     ):
+        if not len(part) and split.in_test_file and name == "training":
+            raise WholewordError(
+                f"{task.path}: {split.in_test_file:,} of its {task.first_test:,} texts stand in "
+                "the test file too, so that none is left to train on; give another --test, or none"
+            )
         if not len(part):
             raise WholewordError(
                 f"{task.path}: its {len(task):,} texts leave the {name} part empty; give more texts"

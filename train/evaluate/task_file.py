@@ -8,7 +8,7 @@ last column, and a blank line after each sentence.
 import csv
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,9 @@ Kind = Literal["classification", "pair", "tagging"]
 _TAGGED = (".conll", ".bio", ".txt")
 _TABLES = {".csv": ",", ".tsv": "\t"}
 _LINES = (".jsonl", ".json")
+_COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+_MOST_MEASURES = 50
+"""Labels with a fraction that may still be classes, as 2.5 of 5 stars is."""
 _FIELD_LIMIT = 1 << 26  # the csv module's own, 128 KiB, is less than a long document
 
 
@@ -66,6 +69,8 @@ class Task:
     """Index of the first example of the test file; the number of examples if there is none."""
     fingerprint: str
     """xxh3-128 of the files' bytes."""
+    empty: int = 0
+    """Examples left out because they have no text."""
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -87,11 +92,16 @@ def read_task(path: Path, columns: Columns | None = None, test: Path | None = No
     columns = columns or Columns()
     files = [path] if test is None else [path, test]
     parts = [_read_file(file, columns) for file in files]
-    examples = [example for part in parts for example in part]
+    examples = [example for part, _ in parts for example in part]
     names = sorted({label for e in examples for label in e.labels}, key=_label_order)
     if len(names) < 2:
         raise WholewordError(
             f"{path}: every text has the label {names[0]!r}; a task needs two labels or more"
+        )
+    if len(names) > max(_MOST_MEASURES, len(examples) // 2) and any(map(_is_measure, names)):
+        raise WholewordError(
+            f"{path}: has {len(names):,} labels, such as {names[0]!r}; numbers that measure "
+            "something are not supported: make classes of them"
         )
     index = {name: number for number, name in enumerate(names)}
     tagged = _kind(path, columns) == "tagging"
@@ -105,8 +115,9 @@ def read_task(path: Path, columns: Columns | None = None, test: Path | None = No
         words=tuple(e.words for e in examples),
         labels=tuple(tuple(index[label] for label in e.labels) for e in examples),
         label_names=tuple(names),
-        first_test=len(parts[0]),
+        first_test=len(parts[0][0]),
         fingerprint=xxhash.xxh3_128_hexdigest(b"\0".join(file.read_bytes() for file in files)),
+        empty=sum(empty for _, empty in parts),
     )
 
 
@@ -119,9 +130,14 @@ def _label_order(name: str) -> tuple[int, str]:
 def _kind(path: Path, columns: Columns) -> Kind:
     suffix = path.suffix.lower()
     if suffix in _TAGGED:
-        if columns.pair is not None:
-            raise WholewordError(f"{path}: tagged words have no --pair-column; leave it out")
+        for option, default in asdict(Columns()).items():
+            if getattr(columns, option) != default:
+                raise WholewordError(
+                    f"{path}: tagged words have no --{option}-column; leave it out"
+                )
         return "tagging"
+    if suffix in _COMPRESSED:
+        raise WholewordError(f"{path}: is compressed; unpack it first")
     if suffix not in _TABLES and suffix not in _LINES:
         raise WholewordError(
             f"{path}: its name does not say what it is; name it .jsonl, .csv or .tsv, or .conll, "
@@ -130,7 +146,16 @@ def _kind(path: Path, columns: Columns) -> Kind:
     return "classification" if columns.pair is None else "pair"
 
 
-def _read_file(path: Path, columns: Columns) -> list[Example]:
+def _is_measure(label: str) -> bool:
+    """Whether a label is a number with a fraction."""
+    try:
+        return not float(label).is_integer()
+    except (ValueError, OverflowError):
+        return False
+
+
+def _read_file(path: Path, columns: Columns) -> tuple[list[Example], int]:
+    """The examples of a file, and how many more have no text."""
     kind = _kind(path, columns)
     lines = read_lines(path, "a task file")
     if kind == "tagging":
@@ -138,10 +163,14 @@ def _read_file(path: Path, columns: Columns) -> list[Example]:
     else:
         suffix = path.suffix.lower()
         rows = _read_json(path, lines) if suffix in _LINES else _read_table(path, lines)
-        examples = [_example(path, number, row, columns) for number, row in rows]
-    if not examples:
+        examples = []
+        for place, (number, row) in enumerate(rows):
+            _check_columns(path, number, row, columns, is_first=place == 0)
+            examples.append(_example(path, number, row, columns))
+    full = [e for e in examples if e.text.strip() and (kind != "pair" or e.pair.strip())]
+    if not full:
         raise WholewordError(f"{path}: holds no labelled text; name a file with a text a line")
-    return examples
+    return full, len(examples) - len(full)
 
 
 def _read_json(path: Path, lines: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -166,8 +195,10 @@ def _read_table(path: Path, lines: list[str]) -> Iterator[tuple[int, dict[str, A
     else:
         reader = csv.reader(source, delimiter=delimiter, quoting=csv.QUOTE_NONE)
     names: list[str] | None = None
+    ended = 0  # the line with the end of the last row
     try:
         for fields in reader:
+            ended = reader.line_num
             if not any(field.strip() for field in fields):
                 continue
             if names is None:
@@ -178,30 +209,47 @@ def _read_table(path: Path, lines: list[str]) -> Iterator[tuple[int, dict[str, A
                 raise _bad_line(path, reader.line_num, cause)
             yield reader.line_num, dict(zip(names, fields, strict=True))
     except csv.Error as error:
+        if "end of data" in str(error):
+            raise _bad_line(path, ended + 1, "a quote begins here and does not end") from None
         raise _bad_line(path, reader.line_num, str(error)) from None
 
 
+def _wanted(columns: Columns) -> dict[str, str]:
+    """Names of the columns that are read, by what they hold."""
+    return {role: name for role, name in asdict(columns).items() if name is not None}
+
+
+def _check_columns(
+    path: Path, number: int, row: dict[str, Any], columns: Columns, is_first: bool
+) -> None:
+    for role, name in _wanted(columns).items():
+        if name in row:
+            continue
+        if not is_first:
+            raise _bad_line(path, number, f"has no {name!r}, which the lines above it have")
+        raise WholewordError(
+            f"{path}: line {number}: has no column {name!r}; its columns are "
+            f"{', '.join(map(str, row))}; name yours with --{role}-column"
+        )
+
+
 def _example(path: Path, number: int, row: dict[str, Any], columns: Columns) -> Example:
-    wanted = {"text": columns.text, "label": columns.label}
-    if columns.pair is not None:
-        wanted["pair"] = columns.pair
+    """A row's texts, empty where it has none, and its label."""
     values = {}
-    for role, name in wanted.items():
-        if name not in row:
-            raise WholewordError(
-                f"{path}: line {number}: has no column {name!r}; its columns are "
-                f"{', '.join(map(str, row))}; name yours with --{role}-column"
-            )
-        value = row[name]
-        is_plain = isinstance(value, str) or (role == "label" and isinstance(value, int | float))
-        if not is_plain or not str(value).strip():
-            raise _bad_line(
-                path, number, f"no {'label' if role == 'label' else 'text'} in {name!r}"
-            )
-        if any("\ud800" <= letter <= "\udfff" for letter in str(value)):
+    for role, name in _wanted(columns).items():
+        value = "" if row[name] is None else row[name]
+        if role == "label" and isinstance(value, int | float):
+            value = str(value)
+        if not isinstance(value, str):
+            kind = "text or number" if role == "label" else "text"
+            raise _bad_line(path, number, f"{name!r} holds no {kind}, but {json.dumps(value)[:40]}")
+        if any("\ud800" <= letter <= "\udfff" for letter in value):
             raise _bad_line(path, number, f"half a character (a lone surrogate) in {name!r}")
-        values[role] = str(value) if role != "label" else str(value).strip()
-    return Example(values["text"], values.get("pair", ""), (), (values["label"],))
+        values[role] = value
+    label = values["label"].strip()
+    if not label:
+        raise _bad_line(path, number, f"no label in {columns.label!r}")
+    return Example(values["text"], values.get("pair", ""), (), (label,))
 
 
 def _read_tagged(path: Path, lines: list[str]) -> Iterator[Example]:

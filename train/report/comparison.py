@@ -19,7 +19,7 @@ from train.evaluate.splits import TEST_SHARE, VALIDATION_SHARE
 from train.evaluate.statistics import RESAMPLES, mean_and_sd, paired_difference
 from train.report.comparison_page import comparison_page
 from train.report.comparison_picture import draw_comparison
-from train.report.comparison_text import notes_of, sentences_of
+from train.report.comparison_text import Cut, notes_of, sentences_of
 
 REPORT = "report.json"
 PICTURE = "compare.png"
@@ -67,6 +67,7 @@ def make_report(comparison: Comparison) -> dict[str, Any]:
             "kind": task.kind,
             "label_names": list(task.label_names),
             "examples": len(task),
+            "empty": task.empty,
             "floor": floor.describe_floor(task),
         },
         "splits": {
@@ -96,19 +97,31 @@ def make_report(comparison: Comparison) -> dict[str, Any]:
     return report
 
 
-def _lengths(comparison: Comparison) -> dict[str, tuple[int, int]]:
-    """For every path how many texts of the parts were cut, and at which length."""
+def _lengths(comparison: Comparison) -> dict[str, Cut]:
+    """For every path what its longest length has cut off."""
     split = comparison.setting.split
     rows = numpy.concatenate([split.train, split.validation, split.test])
     return {
-        path: (int(model.encoded.is_cut[rows].sum()), model.max_length)
+        path: Cut(
+            int(model.encoded.is_cut[rows].sum()), model.max_length, _share_cut(comparison, path)
+        )
         for path, model in comparison.setting.models.items()
     }
+
+
+def _share_cut(comparison: Comparison, path: str) -> float:
+    """The share of the test part's tags that a model never sees the words of."""
+    result = next(result for result in comparison.results if result.path == path)
+    found = [label for labels in result.outcome.predictions for label in labels]
+    return found.count(-1) / len(found)
 
 
 def _result(result: Result) -> dict[str, Any]:
     outcome = asdict(result.outcome)
     del outcome["predictions"]
+    if result.path in floor.NAMES:  # is fitted, not trained
+        keys = ("validation_loss", "steps", "planned_steps", "best_step")
+        outcome.update(dict.fromkeys(keys))
     return {
         "model": result.model,
         "labels": result.labels,
@@ -120,6 +133,11 @@ def _result(result: Result) -> dict[str, Any]:
         "regularization": result.regularization,
         **outcome,
     }
+
+
+def _is_constant(result: Result) -> bool:
+    """Whether one label is all that it predicts."""
+    return len({label for labels in result.outcome.predictions for label in labels} - {-1}) == 1
 
 
 def _summary(comparison: Comparison) -> list[dict[str, Any]]:
@@ -140,6 +158,7 @@ def _summary(comparison: Comparison) -> list[dict[str, Any]]:
                     "models": len({r.path for r in results}),
                     "runs": len(results),
                     "learning_rate": results[0].learning_rate,
+                    "constant_runs": sum(map(_is_constant, results)),
                 }
             )
     return summary

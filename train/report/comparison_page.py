@@ -87,7 +87,8 @@ def method_of(report: dict[str, Any]) -> list[str]:
         "stopping by the validation part; the same for every model.",
         f"Learning rates {rates}, tried with the first seed; the validation part chose, for each "
         f"model and number of labels. {options['seeds']} seeds. The test part was used once.",
-        f"The floor ({floor.NAME}): {report['task']['floor']}; the same texts and seeds.",
+        f"The floor ({floor.name_of(report['task']['kind'])}): {report['task']['floor']}; the same "
+        "texts and seeds.",
         f"Intervals: a bootstrap of {versions['resamples']:,} draws over pretraining models, "
         "fine-tuning seeds (paired) and test texts (paired) together. Several are looked at, and "
         "none is corrected for that.",
@@ -113,7 +114,7 @@ def _picture(light: bytes, dark: bytes) -> str:
 def _summary(report: dict[str, Any]) -> str:
     rows = []
     for line in report["summary"]:
-        is_floor = line["model"] == floor.NAME
+        is_floor = line["model"] in floor.NAMES
         cells = [
             f'<td class="number">{line["labels"]:,}</td>',
             f"<td>{escape(line['model'])}</td>",

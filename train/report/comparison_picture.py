@@ -54,7 +54,7 @@ def _names(report: dict[str, Any]) -> list[str]:
 
 def _look(name: str, number: int, dark: bool) -> dict[str, Any]:
     """Colour and marker of a contender or of the floor."""
-    if name == floor.NAME:
+    if name in floor.NAMES:
         return {"color": "#888888", "marker": "x"}
     colours = _COLOURS[dark]
     return {"color": colours[number % len(colours)], "marker": _MARKERS[number % len(_MARKERS)]}
@@ -105,7 +105,7 @@ def _difference(report: dict[str, Any], name: str) -> dict[str, Any] | None:
     for found in report["differences"]:
         if (found["model"], found["baseline"]) == (name, first):
             return dict(found)
-        if name == floor.NAME and (found["model"], found["baseline"]) == (first, name):
+        if name in floor.NAMES and (found["model"], found["baseline"]) == (first, name):
             turned = {"accuracy": "accuracy", "low": "high", "high": "low"}
             return {key: -found[other] for key, other in turned.items()}
     return None
@@ -115,7 +115,7 @@ def _describe(report: dict[str, Any], name: str) -> str:
     """A contender's name, folded, and what it is where the name does not say so."""
     paths = report["options"]["models"].get(name, [])
     folded = fold_path(name, _NAME_WIDTH).removeprefix("_")
-    if name == floor.NAME:
+    if name in floor.NAMES:
         return f"{folded} (floor)"
     if paths and name not in paths and all(path.startswith("random:") for path in paths):
         return f"{folded}\n(weights drawn anew)"
@@ -146,7 +146,7 @@ def _line(
     """One contender; apart from the others by a few percent of x, so that bars do not hide."""
     lines = [line for line in report["summary"] if line["model"] == name]
     apart = 1.03 ** (number - (total - 1) / 2)
-    is_floor = name == floor.NAME
+    is_floor = name in floor.NAMES
     axes.errorbar(
         [line["labels"] * apart for line in lines],
         [100 * line["accuracy_mean"] for line in lines],

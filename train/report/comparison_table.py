@@ -92,7 +92,7 @@ def _fill(report: dict[str, Any], rest: list[list[str]], taken: int, name_width:
             table.add_section()
         cells = [escape(column[number]) for column in others]
         name = escape(fold_path(line["model"], name_width))
-        is_floor = line["model"] == floor.NAME
+        is_floor = line["model"] in floor.NAMES
         table.add_row(labels[number], name, *cells, style="dim" if is_floor else "")
     return table
 

@@ -3,9 +3,21 @@
 Reports are those of `train.report.comparison.make_report`.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 from train.evaluate import floor
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What the longest length has cut off for a model."""
+
+    texts: int
+    length: int
+    """Tokens."""
+    tags: float
+    """Share of the test part's tags that stand behind it."""
 
 
 def format_difference(difference: dict[str, Any], digits: int = 2) -> str:
@@ -18,11 +30,13 @@ def sentences_of(report: dict[str, Any]) -> list[str]:
     """What is shown: of each contender against the first, then of all against the floor."""
     first = report["summary"][0]["model"]
     names = list(dict.fromkeys(line["model"] for line in report["summary"]))
-    names.remove(floor.NAME)
+    lower = floor.name_of(report["task"]["kind"])
+    names.remove(lower)
     said = [_against(name, first, _of(report, name, first)) for name in names if name != first]
     alike: dict[str, list[str]] = {}
     for name in names:
-        alike.setdefault(_above_floor(_of(report, name, floor.NAME)), []).append(name)
+        where = _above_floor(lower, _of(report, name, lower))
+        alike.setdefault(where, []).append(name)
     for where, group in alike.items():
         said.append(f"{_join(group)} {'is' if len(group) == 1 else 'are'} {where}.")
     return said
@@ -54,31 +68,31 @@ def _points(difference: dict[str, Any]) -> str:
     return f"{size:.1f} points of accuracy [{low:.1f}, {high:.1f}]"
 
 
-def _above_floor(differences: list[dict[str, Any]]) -> str:
+def _above_floor(lower: str, differences: list[dict[str, Any]]) -> str:
     by_verdict = {
         verdict: _join([f"{d['labels']:,}" for d in differences if d["verdict"] == verdict])
         for verdict in ("better", "worse", "not distinguishable")
     }
     parts = []
     if by_verdict["better"]:
-        parts.append(f"above the floor ({floor.NAME}) with {by_verdict['better']} labels")
+        parts.append(f"above the floor ({lower}) with {by_verdict['better']} labels")
     if by_verdict["not distinguishable"]:
         labels = by_verdict["not distinguishable"]
-        parts.append(f"not shown to differ from the floor ({floor.NAME}) with {labels} labels")
+        parts.append(f"not shown to differ from the floor ({lower}) with {labels} labels")
     if by_verdict["worse"]:
         parts.append(
-            f"below the floor ({floor.NAME}) with {by_verdict['worse']} labels, so that "
+            f"below the floor ({lower}) with {by_verdict['worse']} labels, so that "
             "differences there say little about pretraining"
         )
     return "; ".join(parts)
 
 
-def notes_of(report: dict[str, Any], lengths: dict[str, tuple[int, int]]) -> list[str]:
+def notes_of(report: dict[str, Any], lengths: dict[str, Cut]) -> list[str]:
     """What a reader should know before believing the numbers.
 
     Args:
         report: without its sentences and notes.
-        lengths: for every path the number of texts that were cut, and the longest length.
+        lengths: for every path what was cut off.
     """
     return [
         *_notes_on_texts(report),
@@ -90,6 +104,8 @@ def notes_of(report: dict[str, Any], lengths: dict[str, tuple[int, int]]) -> lis
 
 def _notes_on_texts(report: dict[str, Any]) -> list[str]:
     splits, notes = report["splits"], []
+    if report["task"]["empty"]:
+        notes.append(f"{report['task']['empty']:,} examples without a text were left out.")
     if splits["copies"]:
         contradicting = ""
         if splits["contradictions"]:
@@ -107,17 +123,20 @@ def _notes_on_texts(report: dict[str, Any]) -> list[str]:
     return notes
 
 
-def _notes_on_lengths(report: dict[str, Any], lengths: dict[str, tuple[int, int]]) -> list[str]:
+def _notes_on_lengths(report: dict[str, Any], lengths: dict[str, Cut]) -> list[str]:
     texts = sum(report["splits"][part] for part in ("train", "validation", "test"))
-    notes: dict[tuple[int, int], list[str]] = {}
-    for path, found in lengths.items():
-        if found[0]:
-            notes.setdefault(found, []).append(path)
-    return [
-        f"{cut:,} of {texts:,} texts are longer than {longest} tokens, and were cut for "
-        f"{_join(paths)} (--max-length)."
-        for (cut, longest), paths in notes.items()
-    ]
+    notes: dict[Cut, list[str]] = {}
+    for path, cut in lengths.items():
+        if cut.texts:
+            notes.setdefault(cut, []).append(path)
+    said = []
+    for cut, paths in notes.items():
+        tags = f"; {cut.tags:.0%} of the test tags stand behind, and count as wrong"
+        said.append(
+            f"{cut.texts:,} of {texts:,} texts are longer than {cut.length} tokens, and were cut "
+            f"for {_join(paths)} (--max-length){tags if cut.tags else ''}."
+        )
+    return said
 
 
 def _notes_on_samples(report: dict[str, Any]) -> list[str]:
@@ -138,12 +157,15 @@ def _notes_on_samples(report: dict[str, Any]) -> list[str]:
 def _notes_on_tuning(report: dict[str, Any]) -> list[str]:
     rates = sorted(report["options"]["learning_rates"])
     edges: dict[str, list[str]] = {}
-    unfinished = []
+    unfinished, constant = [], []
     for line in report["summary"]:
         key = (line["model"], line["labels"])
         runs = [r for r in report["results"] if (r["model"], r["labels"]) == key]
-        ended = sum(r["best_step"] == r["planned_steps"] for r in runs)
+        trained = [r for r in runs if r["planned_steps"] is not None]
+        ended = sum(r["best_step"] == r["planned_steps"] for r in trained)
         where = f"{line['model']} with {line['labels']:,} labels"
+        if line["constant_runs"]:
+            constant.append(f"{where} ({line['constant_runs']} of {len(runs)} runs)")
         if ended * 2 > len(runs):
             unfinished.append(f"{where} ({ended} of {len(runs)} runs)")
         if len(rates) > 2 and line["learning_rate"] in (rates[0], rates[-1]):
@@ -153,6 +175,8 @@ def _notes_on_tuning(report: dict[str, Any]) -> list[str]:
         f"tried, and the best for {_join(places)}: others may be better (--learning-rates)."
         for rate, places in edges.items()
     ]
+    if constant:
+        notes.append(f"One label is all that was predicted: {_join(constant)}.")
     if unfinished:
         notes.append(
             f"Still getting better at the last step: {_join(unfinished)}; more may be gained with "

@@ -11,22 +11,23 @@ NAMES = ["words", "tokens"]
 BETTER, WORSE, UNCLEAR = (0.04, 0.01, 0.07), (-0.04, -0.07, -0.01), (0.01, -0.02, 0.04)
 
 
-def conclusion(words, tokens, model="folder", floor=BETTER):
+def conclusion(words, tokens, model="folder", floor=BETTER, kind="classification"):
     """What is said of differences to the model as it was, each of 100 and of 1,000 labels.
 
     `floor` is what all of them differ by from the n-grams.
     """
+    lower = "commonest tags" if kind == "tagging" else "n-grams"
     options = AdaptOptions(task=Path("t.jsonl"), model=model, output=Path("out"))
     verdicts = {BETTER: "better", WORSE: "worse", UNCLEAR: "not distinguishable"}
     differences = [
         {"model": name, "baseline": baseline, "labels": labels, "accuracy": found[0],
          "low": found[1], "high": found[2], "verdict": verdicts[found]}
         for name, both in (("words", words), ("tokens", tokens))
-        for baseline in ("before", "n-grams")
+        for baseline in ("before", lower)
         for labels, at in ((100, 0), (1000, 1))
         for found in [both[at] if baseline == "before" else floor]
     ]  # fmt: skip
-    return conclude(options, {"differences": differences}, NAMES)
+    return conclude(options, {"task": {"kind": kind}, "differences": differences}, NAMES)
 
 
 def test_a_gain_names_its_model_and_its_interval():
@@ -41,6 +42,9 @@ def test_a_gain_below_the_floor_says_so():
     assert made["use"] == "tokens"
     said = "N-grams with logistic regression are better still, by 4.0 with 100."
     assert made["sentence"].endswith(f"with 100 labels. {said}")
+
+    made = conclusion((UNCLEAR, UNCLEAR), (BETTER, UNCLEAR), floor=WORSE, kind="tagging")
+    assert "The commonest tag of each word is better still, by 4.0" in made["sentence"]
 
 
 def test_the_greater_mean_gain_is_used():

@@ -260,6 +260,10 @@ def test_tags(place, tagged, tmp_path):
     assert report["summary"][1]["accuracy_mean"] == 1.0  # the floor has seen every word
     assert report["summary"][0]["accuracy_mean"] > 0.6
     assert "texts are longer than 12 tokens" in done.output
+    assert "of the test tags stand behind, and count as wrong." in done.output
+    assert "below the floor (commonest tags)" in done.output
+    lowest = report["results"][-1]
+    assert (lowest["model"], lowest["validation_loss"]) == ("commonest tags", None)
     test = [json.loads(line) for line in (tmp_path / "out" / "test.jsonl").open()]
     found = json.loads((tmp_path / "out" / "predictions.jsonl").open().readline())["predictions"]
     assert [len(tags) for tags in found] == [len(row["words"]) for row in test]
@@ -325,6 +329,7 @@ def test_documents_are_put_together_across_record_batches(tmp_path):
         (["--models", "x="], ["NAME=PATH"]),
         (["--models", "{a}", "{a}"], ["stands twice"]),
         (["--models", "{a},{a}"], ["need a name"]),
+        (["--models", "t={a},{a}"], ["{a} stands twice in t"]),
         (["--models", "n-grams={a}"], ["floor"]),
         (["--models", "{a}", "--labels", "5000"], ["--labels 5000", "labelled texts"]),
         (

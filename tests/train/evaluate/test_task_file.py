@@ -78,12 +78,25 @@ def test_tagged_words(tmp_path):
         ("a.csv", "body,label\na,1\nb,2\n", ["'text'", "body, label", "--text-column"]),
         ("a.jsonl", '{"text": "a", "label": 1}\n{oops', ["line 2", "not JSON"]),
         ("a.jsonl", "[1]", ["line 1", "not a JSON object"]),
-        ("a.jsonl", '{"text": null, "label": 1}', ["line 1", "no text in 'text'"]),
-        ("a.jsonl", '{"text": " ", "label": 1}', ["line 1", "no text in 'text'"]),
+        ("a.jsonl", '{"text": null, "label": 1}', ["no labelled text"]),
+        ("a.jsonl", '{"text": ["a"], "label": 1}', ["line 1", "'text' holds no text", '["a"]']),
+        ("a.jsonl", '{"text": "a", "label": ["b"]}', ["line 1", "holds no text or number"]),
+        ("a.csv", "text,label\na,1\nb,\n", ["line 3", "no label in 'label'"]),
+        (
+            "a.jsonl",
+            '{"text": "a", "label": 1}\n{"text": "b"}',
+            ["line 2", "has no 'label', which the lines above it have"],
+        ),
+        (
+            "a.csv",
+            "text,label\n" + "".join(f"a{n},{n / 7}\n" for n in range(60)),
+            ["60 labels", "make classes"],
+        ),
+        ("a.jsonl.gz", "x", ["is compressed", "unpack"]),
         ("a.jsonl", '{"text": "a", "label": null}', ["line 1", "no label in 'label'"]),
         ("a.jsonl", '{"text": "\\ud83d", "label": 1}', ["line 1", "half a character", "'text'"]),
         ("a.csv", "text,label\na,1\nb\n", ["line 3", "1 columns"]),
-        ("a.csv", 'text,label\n"a,1\n', ["line", "mend"]),
+        ("a.csv", 'text,label\na,1\n"b,1\nc,2\n', ["line 3", "a quote begins here"]),
         ("a.conll", "EU B-ORG\nrejects\n", ["line 2", "without a tag"]),
         ("a.jsonl", '{"text": "a", "label": 1}\n{"text": "b", "label": 1}', ["label '1'", "two"]),
         ("a.jsonl", "\n", ["no labelled text"]),
@@ -134,4 +147,15 @@ def test_missing_files_and_bytes_that_are_no_text(tmp_path):
     refuse(path, "line 2", "not UTF-8")
     good = write(tmp_path, "a.jsonl", '{"text": "a", "label": 1}\n{"text": "b", "label": 2}')
     refuse(good, "another kind", test=write(tmp_path, "b.conll", "EU B-ORG\n"))
-    refuse(write(tmp_path, "c.bio", "EU B\na O\n"), "--pair-column", columns=Columns(pair="x"))
+    tagged = write(tmp_path, "c.bio", "EU B\na O\n")
+    for option in ("pair", "text", "label"):
+        refuse(tagged, f"no --{option}-column", columns=Columns(**{option: "x"}))
+
+
+def test_examples_without_a_text_are_counted(tmp_path):
+    rows = [{"text": t, "label": n} for n, t in enumerate(["a", None, " ", "b"])]
+    path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))
+    task = read_task(path)
+    assert (task.texts, task.label_names, task.empty) == (("a", "b"), ("0", "3"), 2)
+    test = write(tmp_path, "b.jsonl", "\n".join(map(json.dumps, rows)))
+    assert read_task(path, test=test).first_test == 2
