@@ -9,6 +9,7 @@ from preprocess.files import write_json
 
 _OPTIONS = "options.json"
 _BRIEF = 80
+_OWN_LOGS = (".log", ".out")  # a command's output may go into its folder
 
 
 def claim_output(output: Path, wanted: dict[str, Any], kind: str) -> None:
@@ -28,8 +29,8 @@ def claim_output(output: Path, wanted: dict[str, Any], kind: str) -> None:
     file = output / _OPTIONS
     try:
         output.mkdir(parents=True, exist_ok=True)
-        names = {path.name for path in output.iterdir()}
-        if names <= {_OPTIONS}:
+        names = {path.name for path in output.iterdir() if path.suffix not in _OWN_LOGS}
+        if not names:
             write_json(file, wanted)
             return
         found = json.loads(file.read_text(encoding="utf-8")) if _OPTIONS in names else None
@@ -38,6 +39,9 @@ def claim_output(output: Path, wanted: dict[str, Any], kind: str) -> None:
                 f"{output}: holds other files than {kind}'s; choose another --output, or an empty "
                 "folder"
             )
+        if names == {_OPTIONS}:
+            write_json(file, wanted)
+            return
     except (OSError, ValueError) as error:
         raise WholewordError(
             f"{output}: cannot be used ({error}); choose another --output"

@@ -130,10 +130,12 @@ def test_a_task_whose_texts_have_changed_is_another(place, tmp_path):
         assert ("with other task content" in done.errors) == (number == 302)
 
 
-@pytest.mark.parametrize("content", ["[1]", "not JSON"])
-def test_a_damaged_note_of_whose_a_folder_is_is_one_line(place, tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "said"), [("[1]", "holds other files"), ("not JSON", "cannot be used")]
+)
+def test_a_damaged_note_of_whose_a_folder_is_is_one_line(place, tmp_path, content, said):
     (tmp_path / "options.json").write_text(content)
-    adapt(place, tmp_path).assert_one_line("cannot be used", "choose another --output")
+    adapt(place, tmp_path).assert_one_line(said, "choose another --output")
 
 
 def test_transductive_text_holds_the_test_part(place, tmp_path):

@@ -23,6 +23,7 @@ def test_one_with_other_options_is_refused(tmp_path):
 
 
 def test_a_claim_of_what_has_failed_is_taken_over(tmp_path):
+    (tmp_path / "mine.log").touch()
     claim_output(tmp_path, WANTED, "a comparison")
     claim_output(tmp_path, WANTED | {"epochs": 7}, "a comparison")
     (tmp_path / "runs").mkdir()
@@ -31,9 +32,10 @@ def test_a_claim_of_what_has_failed_is_taken_over(tmp_path):
 
 @pytest.mark.parametrize("options", [None, '{"seed": 1}', "[]"])
 def test_a_folder_of_something_else_is_refused(tmp_path, options):
-    (tmp_path / "manifest.json").write_text("{}")
     if options:
         (tmp_path / "options.json").write_text(options)
+    else:
+        (tmp_path / "manifest.json").write_text("{}")
     before = sorted(tmp_path.iterdir())
     refuse(tmp_path, WANTED, "holds other files than a comparison's")
     assert sorted(tmp_path.iterdir()) == before
