@@ -107,17 +107,18 @@ class DataOptions:
         for name in (*self.data, *self.validation_folders.values()):
             if is_address(name):
                 check_address(name, "--data")
-        names = [*RESERVED, *(text.partition("=")[0] for text in self.validation_data)]
+        taken = set(RESERVED)
         for text in self.validation_data:
             name, _, folder = text.partition("=")
             if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or not folder:
                 raise WholewordError(
                     f"--validation-data {text}: not NAME=FOLDER; write law=law-shards"
                 )
-            if names.count(name) > 1:
+            if name in taken:
                 raise WholewordError(
                     f"--validation-data {text}: the name {name} is taken; choose another"
                 )
+            taken.add(name)
         if self.sentence_order and self.next_sentence:
             raise WholewordError(
                 "--sentence-order and --next-sentence both want the model's pair head; choose one"
@@ -135,7 +136,8 @@ class DataOptions:
             )
         if not all(0 < weight < float("inf") for weight in self.data_weights):
             raise WholewordError(
-                f"--data-weights {weights}: must be above 0; leave a folder out of --data instead"
+                f"--data-weights {weights}: must be numbers above 0; leave a folder out of --data "
+                "instead"
             )
 
     @property

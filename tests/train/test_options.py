@@ -142,7 +142,7 @@ def test_any_command_line_is_read_or_refused_in_one_line(arguments):
         (["law"], "not NAME=FOLDER"),
         (["law="], "not NAME=FOLDER"),
         (["l/w=x"], "not NAME=FOLDER"),
-        (["law=x", "law=y"], "the name law is taken"),
+        (["law=x", "law=y"], "law=y: the name law is taken"),
         (["validation=x"], "the name validation is taken"),
         (["train=x"], "the name train is taken"),
     ],
@@ -165,9 +165,10 @@ def test_lists_are_separated_by_spaces_and_add_up():
     ("words", "cause"),
     [
         (["--data", "a", "b", "--data-weights", "1"], "give a weight for each --data, 2 in all"),
-        (["--data", "a", "b", "--data-weights", "1", "-1"], "must be above 0"),
-        (["--data", "a", "b", "--data-weights", "0", "0"], "must be above 0"),
-        (["--data", "a", "b", "--data-weights", "nan", "1"], "must be above 0"),
+        (["--data", "a", "b", "--data-weights", "1", "-1"], "must be numbers above 0"),
+        (["--data", "a", "b", "--data-weights", "0", "0"], "must be numbers above 0"),
+        (["--data", "a", "b", "--data-weights", "nan", "1"], "must be numbers above 0"),
+        (["--data", "a", "b", "--data-weights", "1", "inf"], "1 inf: must be numbers above 0"),
         (["--data", "a", "--data=a"], "names a folder twice"),
     ],
 )
