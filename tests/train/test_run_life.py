@@ -197,7 +197,7 @@ def test_the_model_of_the_lowest_loss_is_kept(found):
     assert (improving["best"]["step"], improving["best is final"]) == (4, True)
     assert (worsening["best"]["step"], worsening["best is final"]) == (0, False)
     loss = worsening["best"]["loss"]
-    assert f"the lowest validation loss, {loss:.4f}: " in worsening["output"]
+    assert f"the lowest law loss, {loss:.4f}: " in worsening["output"]
     finished(found["no rows of its own"], 4)
     refused(found["no other rows"], "tiny: has no validation rows for --validation-data tiny")
     refused(found["no rows to decide"], "no validation rows for --metric-for-best-model validation")

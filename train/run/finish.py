@@ -6,6 +6,7 @@ from typing import Any
 from preprocess.files import first_step
 from train.evaluate.evaluation import format_perplexity
 from train.model.from_nothing import begins_from_nothing
+from train.options import VALIDATION
 from train.report.curves import CURVES, draw_curves
 from train.report.log import METRICS, read_metrics
 from train.report.progress import counted
@@ -65,7 +66,8 @@ def _summary(run: Run, finished: bool, kept: bool) -> list[str]:
         lines.insert(0, f"stopped early: no lower loss in the last {counted(count, 'validation')}")
     if run.progress.best_loss is not None:
         loss = run.progress.best_loss
-        lines.append(f"the lowest validation loss, {loss:.4f}: {run.folder / BEST}")
+        name = next(iter(run.validators), VALIDATION)
+        lines.append(f"the lowest {name} loss, {loss:.4f}: {run.folder / BEST}")
     return lines + _validations(run)
 
 
@@ -91,11 +93,11 @@ def _validations(run: Run) -> list[str]:
         f"masked accuracy {first['accuracy']:.1%} -> {last['accuracy']:.1%}; token frequencies "
         f"alone: perplexity {format_perplexity(last['unigram_perplexity'])}, "
         f"accuracy {last['commonest_share']:.1%}",
-        *_nothing_learnt(run, last),
+        *_nothing_learnt(run, last, name),
     ]
 
 
-def _nothing_learnt(run: Run, last: dict[str, Any]) -> list[str]:
+def _nothing_learnt(run: Run, last: dict[str, Any], name: str) -> list[str]:
     """A warning where a model is no better than token frequencies are without any model."""
     if last["loss"] < last["unigram_loss"]:
         return []
@@ -103,6 +105,6 @@ def _nothing_learnt(run: Run, last: dict[str, Any]) -> list[str]:
     if begins_from_nothing(run.options.model.model) and run.plan.learning_rate < _RATE_OF_SMALL:
         rate = f"a higher --learning-rate ({_RATE_OF_SMALL:g} suits the smallest presets)"
     return [
-        "validation loss is not below that of token frequencies alone: the model has learnt "
+        f"{name} loss is not below that of token frequencies alone: the model has learnt "
         f"nothing yet; train longer (--num-train-epochs or --max-steps) or at {rate}"
     ]

@@ -9,26 +9,31 @@ import pytest
 from train.engine.checkpoint import RunProgress
 from train.options import parse
 from train.report.log import METRICS
-from train.run.finish import _validations
+from train.run.finish import _summary, _validations
 
 
-def said(folder, loss, *words, rate=1e-4):
-    """The lines about validations of a run that ends with a loss; frequencies alone have 6."""
+def ended(folder, loss, *words, rate=1e-4, name="validation"):
+    """A run that ends with a loss of the validation that decides; frequencies alone have 6."""
     scores = {"perplexity": 9.0, "accuracy": 0.1, "unigram_loss": 6.0}
     scores |= {"unigram_perplexity": 403.0, "commonest_share": 0.05}
     records = [
-        {"step": step, "kind": "validation", "loss": value, **scores}
+        {"step": step, "kind": name, "loss": value, **scores}
         for step, value in ((0, 9.0), (40, loss))
     ]
     (folder / METRICS).write_text("".join(json.dumps(record) + "\n" for record in records))
-    run = SimpleNamespace(
+    return SimpleNamespace(
         folder=folder,
-        validators={"validation": None},
-        progress=SimpleNamespace(data_step=0),
+        validators={name: None, "other": None},
+        progress=SimpleNamespace(data_step=0, step=40, best_loss=loss),
+        total_steps=40,
         options=parse(list(words)),
         plan=SimpleNamespace(learning_rate=rate),
     )
-    return _validations(run)
+
+
+def said(folder, loss, *words, rate=1e-4):
+    """The lines about validations at the end of such a run."""
+    return _validations(ended(folder, loss, *words, rate=rate))
 
 
 @pytest.mark.parametrize(
@@ -65,3 +70,9 @@ def test_a_loss_that_is_not_a_number_is_said_in_words(tmp_path):
     )  # fmt: skip
     assert progress.after_validation(math.nan).best_loss is None
     assert progress.after_validation(math.nan).after_validation(3.0).best_loss == 3.0
+
+
+def test_the_lowest_loss_is_called_by_the_name_of_what_decides(tmp_path):
+    lines = _summary(ended(tmp_path, 6.5, name="general"), finished=True, kept=True)
+    assert lines[1] == f"the lowest general loss, 6.5000: {tmp_path / 'best'}"
+    assert lines[3].startswith("general loss is not below that of token frequencies alone")
