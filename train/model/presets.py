@@ -68,6 +68,21 @@ def check_name(name: str) -> None:
     Raises:
         WholewordError: the name is one of these.
     """
+    check_no_run(name)
+    # 0.92 is a slip or two; the hub's albert-base has 0.9
+    near = difflib.get_close_matches(name.lower().replace("_", "-"), PRESETS, 1, cutoff=0.92)
+    if near and name not in PRESETS and not Path(name).exists():
+        raise WholewordError(
+            f"--model {name}: neither a preset nor a folder that is here; write {near[0]}"
+        )
+
+
+def check_no_run(name: str) -> None:
+    """Refuse the folder of a run, whose model is in final/.
+
+    Raises:
+        WholewordError: it is one.
+    """
     folder = Path(name)
     final = folder / "final"
     if is_folder(final) and not (folder / "config.json").exists():
@@ -76,12 +91,6 @@ def check_name(name: str) -> None:
         raise WholewordError(
             f"{name}: is the folder of a run that has not finished; run its command again, then "
             f"its model is {final}"
-        )
-    # 0.92 is a slip or two; the hub's albert-base has 0.9
-    near = difflib.get_close_matches(name.lower().replace("_", "-"), PRESETS, 1, cutoff=0.92)
-    if near and name not in PRESETS and not folder.exists():
-        raise WholewordError(
-            f"--model {name}: neither a preset nor a folder that is here; write {near[0]}"
         )
 
 

@@ -20,6 +20,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTra
 from preprocess.errors import WholewordError
 from train.engine.checkpoint import find_damage, read_progress
 from train.engine.universal import read_weights
+from train.model.presets import check_no_run
 from train.model.vocabulary_check import check_folder, readable_errors
 from train.run.saved_model import BEST, FINAL, write_model
 
@@ -75,6 +76,7 @@ def average(
     if output.exists():
         raise WholewordError(f"{output}: is there already; choose another --output")
     for name in [*models, *filter(None, [base])]:
+        check_no_run(name)
         check_folder(name, "name a model such as RUN/final, a checkpoint, or a hub id")
     folder = _model_folder(models[0])
     sums: Weights = {}

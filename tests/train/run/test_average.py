@@ -105,6 +105,14 @@ def test_weights_that_make_no_mean(models, tmp_path, weights, cause):
         average([str(models / "a"), str(models / "b")], weights, tmp_path / "out")
 
 
+def test_the_folder_of_a_run_is_said_to_be_one(models, tmp_path):
+    for words in ([], ["--interpolate"]):
+        run = tmp_path / f"run{len(words)}"
+        (run / "final").mkdir(parents=True)
+        result = invoke("average", models / "a", *words, run, "-o", tmp_path / "out", app=app)
+        result.assert_one_line(f"{run}: is the folder of a run; its model is {run / 'final'}")
+
+
 def test_nothing_is_written_over(models, tmp_path):
     with pytest.raises(WholewordError, match="is there already"):
         average([str(models / "a")], [], tmp_path)
