@@ -102,7 +102,7 @@ def repeat_options(words: list[str], options: Container[str]) -> list[str]:
     repeated: list[str] = []
     option = ""
     for word in words:
-        if word.startswith("-") and word != "-":
+        if word.startswith("-") and word != "-" and not _is_number(word):
             option = word if _dashed(word) in options else ""
             values = 0
             repeated.append(word)
@@ -111,6 +111,15 @@ def repeat_options(words: list[str], options: Container[str]) -> list[str]:
         else:
             repeated.append(word)
     return repeated
+
+
+def _is_number(word: str) -> bool:
+    """Whether a word is a number, such as -1, which is a value and not an option's name."""
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def _dashed(name: str) -> str:

@@ -22,6 +22,7 @@ from preprocess.write.manifest import read_manifest
 from train import panels
 from train.adapt_cli import register as register_adapt
 from train.compare_cli import register as register_compare
+from train.compare_cli import split_commas
 from train.data.loader import evaluation_batches
 from train.data.preview import preview
 from train.data.shard_dataset import ShardDataset
@@ -188,6 +189,23 @@ register_compare(app)
 register_adapt(app)
 
 
+def _read_share(text: str) -> float:
+    """The value of --share; whether it is in range is for `average` to say."""
+    try:
+        return float(text)
+    except ValueError:
+        raise WholewordError(f"--share {text}: not a number; write 0.5 for half of the way") from None
+
+
+def _read_weight(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise WholewordError(
+            f"--weights {text}: not a number; write one for each model, as 3 1"
+        ) from None
+
+
 @app.command("average", cls=Command, epilog=panels.AVERAGE_EXAMPLES)
 def average_command(
     models: Annotated[
@@ -196,7 +214,7 @@ def average_command(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
     weights: Annotated[
-        list[float] | None, typer.Option(help="Of each model; equal ones without.")
+        list[str] | None, typer.Option(help="Of each model, as 3 1 or 3,1; equal ones without.")
     ] = None,
     interpolate: Annotated[
         str | None,
@@ -205,9 +223,8 @@ def average_command(
     share: Annotated[
         float | None,
         typer.Option(
-            min=0,
-            max=1,
-            help="How far --interpolate goes: 0 stays there.",
+            parser=_read_share,
+            help="How far --interpolate goes, from 0, which stays there, to 1.",
             show_default=str(_HALF_WAY),
         ),
     ] = None,
@@ -220,7 +237,8 @@ def average_command(
             f"--share {share:g}: has no meaning without --interpolate; name the model to go from"
         )
     usual = 1.0 if interpolate is None else _HALF_WAY
-    made = average(models, weights or [], output, interpolate, usual if share is None else share)
+    values = [_read_weight(text) for text in split_commas(weights or [])]
+    made = average(models, values, output, interpolate, usual if share is None else share)
     if as_json:
         print(json.dumps({"model": str(made.folder), "parameters": made.parameters}))
         return

@@ -109,7 +109,9 @@ def _shares(models: Sequence[str], weights: Sequence[float]) -> list[float]:
             f"--weights {spelt}: give a weight for each model, {len(models)} in all"
         )
     if not all(0 < weight < float("inf") for weight in weights):
-        raise WholewordError(f"--weights {spelt}: must be above 0; leave a model out instead")
+        raise WholewordError(
+            f"--weights {spelt}: must be numbers above 0; leave a model out instead"
+        )
     values = list(weights) or [1.0] * len(models)
     return [value / sum(values) for value in values]
 

@@ -98,7 +98,7 @@ def test_models_of_two_sizes_are_refused(models, tmp_path):
 
 @pytest.mark.parametrize(
     ("weights", "cause"),
-    [([1.0], "a weight for each model, 2"), ([1.0, -1.0], "above 0"), ([0.0, 0.0], "above 0")],
+    [([1.0], "a weight for each model, 2"), ([1.0, -1.0], "numbers above 0"), ([0.0, 0.0], "above 0")],
 )
 def test_weights_that_make_no_mean(models, tmp_path, weights, cause):
     with pytest.raises(WholewordError, match=cause):
@@ -118,14 +118,32 @@ def test_nothing_is_written_over(models, tmp_path):
         average([str(models / "a")], [], tmp_path)
 
 
-def test_the_command(models, tmp_path):
-    words = ["average", str(models / "a"), str(models / "b"), "--weights", "3", "1"]
+@pytest.mark.parametrize("weights", [["3", "1"], ["3,1"]])
+def test_the_command(models, tmp_path, weights):
+    words = ["average", str(models / "a"), str(models / "b"), "--weights", *weights]
     result = CliRunner().invoke(app, [*words, "-o", str(tmp_path / "out"), "--json"])
     assert result.exit_code == 0, result.output
     assert json.loads(result.output)["model"] == str(tmp_path / "out")
     a, b, found = arrays(models / "a"), arrays(models / "b"), arrays(tmp_path / "out")
     key = "bert.pooler.dense.weight" if "bert.pooler.dense.weight" in a else next(iter(a))
     np.testing.assert_allclose(found[key], 0.75 * a[key] + 0.25 * b[key], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--weights", "1,-1"], "--weights 1 -1: must be numbers above 0; leave a model out"),
+        (["--weights", "1", "-1"], "--weights 1 -1: must be numbers above 0; leave a model out"),
+        (["--weights", "-1", "1"], "--weights -1 1: must be numbers above 0; leave a model out"),
+        (["--weights", "3", "x"], "--weights x: not a number; write one for each model, as 3 1"),
+        (["--weights", "3,1,2"], "--weights 3 1 2: give a weight for each model, 2 in all"),
+        (["--share", "1.5", "--interpolate", "c"], "--share 1.5: not from 0 to 1; write 0.5"),
+        (["--share", "x", "--interpolate", "c"], "--share x: not a number; write 0.5"),
+    ],
+)
+def test_numbers_that_cannot_be_are_shown(models, tmp_path, words, said):
+    made = invoke("average", models / "a", models / "b", *words, "-o", tmp_path / "out", app=app)
+    made.assert_one_line(said)
 
 
 def test_a_share_of_no_way_is_refused(models, tmp_path):
