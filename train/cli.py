@@ -42,7 +42,12 @@ from train.model.load import load_model, new_heads
 from train.model.packed import prepare_packed, prepare_padded, why_padded
 from train.model.presets import check_name
 from train.model.shards_vocabulary import shards_vocabulary
-from train.model.vocabulary_check import check_encoder_weights, check_folder, position_offset
+from train.model.vocabulary_check import (
+    check_encoder_weights,
+    check_folder,
+    position_offset,
+    readable_errors,
+)
 from train.report.progress import counted, show_progress, silence_libraries
 from train.run.average import average
 
@@ -194,7 +199,9 @@ def _read_share(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise WholewordError(f"--share {text}: not a number; write 0.5 for half of the way") from None
+        raise WholewordError(
+            f"--share {text}: not a number; write 0.5 for half of the way"
+        ) from None
 
 
 def _read_weight(text: str) -> float:
@@ -277,7 +284,7 @@ def _load_for_text(name: str, trust_remote_code: bool) -> Any:
     """The model, prepared for padded rows."""
     from transformers import AutoModelForMaskedLM
 
-    try:
+    with readable_errors(name, remedy="give RUN/final"):
         model, report = AutoModelForMaskedLM.from_pretrained(
             name,
             dtype=torch.float32,
@@ -286,11 +293,6 @@ def _load_for_text(name: str, trust_remote_code: bool) -> Any:
             trust_remote_code=trust_remote_code,
             local_files_only=Path(name).is_dir() or not hub_answers(),
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        cause = str(error).strip().splitlines()[0]
-        raise WholewordError(
-            f"{name}: cannot be loaded as a masked language model ({cause}); give RUN/final"
-        ) from error
     missing = set(report["missing_keys"])
     check_encoder_weights(model, missing, name)
     _warn_of_a_new_head(name, new_heads(missing, name, model.config.vocab_size))

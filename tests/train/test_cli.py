@@ -154,6 +154,19 @@ def test_a_configuration_without_weights_is_not_scored(folder, tmp_path):
     done.assert_one_line(f"{tmp_path}: has a config.json and no weights; give RUN/final")
 
 
+def test_damaged_weights_are_named_by_every_command(folder, tmp_path):
+    shutil.copytree(folder / "model", model := tmp_path / "model")
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8])
+    for words in (
+        ["evaluate", "--data", folder / "shards", "--model", model],
+        ["predict", "--input", folder / "in.txt", "--output", tmp_path / "out", "--model", model],
+        ["average", model, "--output", tmp_path / "out"],
+    ):
+        said = f"{weights}: is damaged or incomplete"
+        invoke(*words, app=app).assert_one_line(said, "copy it again")
+
+
 def test_lines_without_tokens_have_nothing_to_fill_in(folder, tmp_path):
     (tmp_path / "in.txt").write_text("\u200b\n")  # no white space, and nothing to a tokenizer
     words = ["predict", "--model", folder / "model", "--input", tmp_path / "in.txt"]

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel
 
@@ -35,12 +36,16 @@ def check_folder(name: str, remedy: str) -> None:
 
 
 @contextlib.contextmanager
-def readable_errors(name: str, overrides: Mapping[str, object] | None = None) -> Iterator[None]:
+def readable_errors(
+    name: str, overrides: Mapping[str, object] | None = None, remedy: str = REMEDY
+) -> Iterator[None]:
     """Turn what transformers raises for a missing, damaged or unfit model into one line."""
     try:
         yield
     except Exception as error:  # a config.json can make transformers raise nearly anything
-        cause, remedy = cause_of(error), REMEDY
+        cause = cause_of(error)
+        if isinstance(error, SafetensorError):
+            raise WholewordError(_damage(Path(name), error)) from error
         if "ignore_mismatched_sizes" in cause:
             cause = "its weights have other shapes than its configuration or the overrides say"
         if overrides:
@@ -48,6 +53,20 @@ def readable_errors(name: str, overrides: Mapping[str, object] | None = None) ->
         raise WholewordError(
             f"{name}: cannot be loaded as a masked language model ({cause}); {remedy}"
         ) from error
+
+
+def _damage(folder: Path, error: SafetensorError) -> str:
+    """Which file of weights cannot be read; the library does not say."""
+    for file in sorted(folder.glob("*.safetensors")) if is_folder(folder) else ():
+        try:
+            with safe_open(file, "numpy"):
+                pass
+        except SafetensorError:
+            return f"{file}: is damaged or incomplete ({error}); copy it again"
+    return (
+        f"{folder}: a file of its weights is damaged or incomplete ({error}); delete it from the "
+        "hub's cache, and it is downloaded again"
+    )
 
 
 def cause_of(error: Exception) -> str:

@@ -98,7 +98,11 @@ def test_models_of_two_sizes_are_refused(models, tmp_path):
 
 @pytest.mark.parametrize(
     ("weights", "cause"),
-    [([1.0], "a weight for each model, 2"), ([1.0, -1.0], "numbers above 0"), ([0.0, 0.0], "above 0")],
+    [
+        ([1.0], "a weight for each model, 2"),
+        ([1.0, -1.0], "numbers above 0"),
+        ([0.0, 0.0], "above 0"),
+    ],
 )
 def test_weights_that_make_no_mean(models, tmp_path, weights, cause):
     with pytest.raises(WholewordError, match=cause):
