@@ -33,6 +33,7 @@ from train.engine.weights import parameter_count
 from train.model.attention import gpu_capability
 from train.model.dropout import use_fast_dropout
 from train.model.flops import DTYPES, FlopCounter, peak_rate
+from train.model.from_nothing import begins_from_nothing
 from train.model.load import load_model, new_model
 from train.model.new_weights import keep_old_rows, mark_new_weights, new_weights
 from train.model.packed import attention_dropout, prepare_packed, prepare_padded, why_padded
@@ -93,7 +94,7 @@ def set_up(options: Options, ranks: Ranks) -> Run | None:
     schedule = make_schedule(plan, options, model, steps)
     _announce(console, options, plan, ranks, model, padding, schedule, mixture.max_length)
     rows = plan.micro_batch_size * plan.accumulation * ranks.world_size
-    for line in _warnings(options, steps, rows, bool(validation)):
+    for line in _warnings(options, steps, rows, bool(validation), schedule.head_steps):
         console.say(line)
     engine = start_engine(model, plan, options, place.leads)
     keep_old_rows(model, lambda: schedule.trains_new_alone(applied_steps(engine)))
@@ -370,8 +371,14 @@ def _announce(
         )
 
 
-def _warnings(options: Options, steps: int, rows: int, validated: bool) -> Iterator[str]:
+def _warnings(
+    options: Options, steps: int, rows: int, validated: bool, head_steps: int
+) -> Iterator[str]:
     """What of the run's length and intervals may not be as it was meant; a step has `rows` rows."""
+    head, model = options.optimization.head_warmup, options.model.model
+    if "head_warmup" in options.given and head and not head_steps:
+        state = "begins from nothing" if begins_from_nothing(model) else "lacks no weights"
+        yield f"--head-warmup {head:g} has no effect: {model} {state}, so none are trained alone"
     every, save = options.run.eval_steps, options.run.save_steps
     long = counted(steps, "step")
     if steps < _FEW_STEPS and not options.optimization.max_steps:

@@ -17,7 +17,7 @@ from train.run.setup import _warnings
 )
 def test_a_run_of_very_few_steps_is_told_why(words, steps, said):
     quiet = ["--eval-steps", "1", "--save-steps", "1"]
-    lines = list(_warnings(parse([*words, *quiet]), steps, 4096, validated=True))
+    lines = list(_warnings(parse([*words, *quiet]), steps, 4096, validated=True, head_steps=0))
     assert len(lines) == (said is not None)
     if said:
         assert lines[0].startswith(said)
@@ -26,8 +26,25 @@ def test_a_run_of_very_few_steps_is_told_why(words, steps, said):
 
 def test_one_step_is_one_step():
     options = parse(["--max-steps", "1", "--eval-steps", "500", "--save-steps", "500"])
-    lines = list(_warnings(options, 1, 4, validated=True))
+    lines = list(_warnings(options, 1, 4, validated=True, head_steps=0))
     assert [line.split(", so")[0] for line in lines] == [
         "--eval-steps 500: the run has 1 step",
         "--save-steps 500: the run has 1 step",
     ]
+
+
+@pytest.mark.parametrize(
+    ("words", "head_steps", "said"),
+    [
+        (["--head-warmup", "0.5"], 0, "--head-warmup 0.5 has no effect: bert-tiny begins from"),
+        (["--head-warmup", "0.5", "--model", "a/b"], 0, "effect: a/b lacks no weights, so none"),
+        (["--head-warmup", "0.5", "--model", "a/b"], 60, ""),
+        (["--head-warmup", "0"], 0, ""),
+        ([], 0, ""),
+    ],
+)
+def test_a_head_warmup_without_effect_is_said_where_it_is_given(words, head_steps, said):
+    model = [] if "--model" in words else ["--model", "bert-tiny"]
+    options = parse([*model, *words, "--eval-steps", "1", "--save-steps", "1"])
+    lines = list(_warnings(options, 120, 4, validated=True, head_steps=head_steps))
+    assert len(lines) == bool(said) and said in "".join(lines)
