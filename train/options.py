@@ -55,7 +55,7 @@ class DataOptions:
         default_factory=lambda: ["shards"],
         metadata={
             "help": "The folder or address that `python -m preprocess build-shards` wrote; several "
-            "are mixed."
+            "are mixed, and of the validation parts the first one's is scored."
         },
     )
     data_weights: list[float] = field(

@@ -207,6 +207,7 @@ def test_a_mixture_goes_on_where_it_stopped(found):
     mixed = found["mixed"]
     finished(mixed, 12)
     assert "shards + " in mixed["output"]
+    assert "shards 75.0% of the tokens, read " in mixed["output"]
     for loss, *parts in mixed["by dataset"]:
         assert parts[1] + parts[3] == pytest.approx(1)
         assert min(parts[::2]) <= loss * 1.0001 or 0 in parts

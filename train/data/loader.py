@@ -24,6 +24,8 @@ from train.data.shard_dataset import ShardDataset
 from train.data.windows import Assembler, Cursor, LoaderOptions, Pack
 
 Item = TypeVar("Item")
+_SAMPLED_WINDOWS = 8
+"""A quarter of a million rows: for an estimate, a large dataset is not planned whole."""
 
 
 class BufferUse:
@@ -304,6 +306,31 @@ def _count_packs(dataset: ShardDataset, options: LoaderOptions, epochs: float) -
 def _mean_tokens(dataset: ShardDataset, options: LoaderOptions) -> float:
     """Real tokens of a pack, special tokens included."""
     return dataset.tokens / _count_packs(dataset, options, 1)
+
+
+def expected_passes(
+    datasets: Sequence[ShardDataset],
+    options: LoaderOptions,
+    weights: Sequence[float],
+    steps: range,
+) -> list[float]:
+    """How often each dataset of a mixture is read in some steps of a run.
+
+    Exact to a pack or two where a dataset has few windows, an estimate from some of them else.
+    """
+    packs = options.world_size * sum(map(options.accumulation_at, steps))
+    shares = [weight / sum(weights) for weight in weights]
+    means = [_sampled_tokens(dataset, options) for dataset in datasets]
+    tokens = packs / sum(share / mean for share, mean in zip(shares, means, strict=True))
+    return [tokens * s / dataset.tokens for s, dataset in zip(shares, datasets, strict=True)]
+
+
+def _sampled_tokens(dataset: ShardDataset, options: LoaderOptions) -> float:
+    """`_mean_tokens` in the first windows of an epoch, which are of any part of the dataset."""
+    assembler = Assembler(dataset, options)
+    windows = epoch_windows(dataset.batch_rows, options.seed, 0, options.window)
+    sampled = windows[:_SAMPLED_WINDOWS]
+    return sum(map(assembler.count_tokens, sampled)) / sum(map(assembler.count_packs, sampled))
 
 
 def _groups(items: Iterator[Item], size: int) -> Iterator[list[Item]]:

@@ -237,6 +237,10 @@ class Assembler:
             return count_packs(lengths, self._capacity)
         return len(group_rows(lengths, self._capacity, self._options.max_length))
 
+    def count_tokens(self, batches: np.ndarray) -> int:
+        """How many real tokens a window has, special tokens included."""
+        return int(self._lengths(batches).sum())
+
     def _lengths(self, batches: np.ndarray) -> np.ndarray:
         """int64, tokens of each row of some record batches, special tokens included."""
         return self._dataset.lengths_of(batches).astype(np.int64) + self._extra

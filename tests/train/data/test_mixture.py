@@ -10,7 +10,7 @@ from preprocess.errors import WholewordError
 from preprocess.files import write_json
 from preprocess.write.shards import seal
 from tests.train.shard_factory import ShardSpec, make_shards
-from train.data.loader import Loader, count_steps
+from train.data.loader import Loader, count_steps, expected_passes
 from train.data.mixture import Mixture, mixed_seed, open_mixture
 from train.data.shard_dataset import ShardDataset
 from train.data.windows import Cursor, LoaderOptions
@@ -73,6 +73,22 @@ def test_each_dataset_is_read_as_if_it_were_alone(datasets):
         assert len(found) > 50
         for mine, its in zip(found, expected, strict=False):
             assert same([(0, *mine[1:])], [its])
+
+
+@pytest.mark.parametrize("weights", [WEIGHTS, (1.0, 9.0)])
+@pytest.mark.parametrize("warmup", [0, 40])
+def test_passes_are_foretold(datasets, weights, warmup):
+    options = LoaderOptions(**vars(OPTIONS) | {"batch_warmup": warmup})
+    made = list(steps(datasets, 60, weights=weights, options=options))
+    drawn = [
+        sum(count for _, batches in made for source, count, *_ in batches if source == number)
+        for number in (0, 1)
+    ]
+    found = expected_passes(datasets, options, weights, range(60))
+    wanted = [tokens / dataset.tokens for tokens, dataset in zip(drawn, datasets, strict=True)]
+    np.testing.assert_allclose(found, wanted, rtol=0.03)
+    ahead = expected_passes(datasets, options, weights, range(40, 60))
+    assert sum(found) / 3 <= sum(ahead) + 1e-9 < sum(found)
 
 
 @pytest.mark.parametrize("stop", [1, 17, 59])
