@@ -18,7 +18,8 @@ from train.adapt.options import AdaptOptions
 from train.adapt.rules import Schedule, make_schedule, vocabulary_size
 from train.evaluate.claim import claim_output
 from train.evaluate.contenders import has_tokenizer
-from train.evaluate.splits import make_split, resolve_labels
+from train.evaluate.seen import find_seen
+from train.evaluate.splits import leave_out, make_split, resolve_labels
 from train.evaluate.task_file import read_task
 from train.model.flops import FlopCounter
 from train.model.from_nothing import begins_from_nothing, new_config
@@ -57,6 +58,9 @@ def adapt(options: AdaptOptions, say: Callable[[str], None]) -> dict[str, Any]:
     _build(inputs, tokenizer, domain, options, validation, say)
     general = _build_other(options.general, tokenizer, "general", options, say)
     control = _build_other(options.control, tokenizer, CONTROL, options, say)
+    seen = [folder for folder in (domain, general) if folder is not None]
+    if not options.transductive:  # else the comparison says it, hours later
+        leave_out(task, split, set().union(*(find_seen(task, split.test, s) for s in seen)))
     schedule = _schedule(options, domain)
     _say_schedule(schedule, domain, say)
     for seed in range(1, options.pretraining_seeds + 1):
@@ -65,7 +69,6 @@ def adapt(options: AdaptOptions, say: Callable[[str], None]) -> dict[str, Any]:
         if control is not None:
             _pretrain(options, schedule, CONTROL, seed, control, None, say)
     names = [*options.maskings, *[CONTROL] * (control is not None)]
-    seen = [folder for folder in (domain, general) if folder is not None]
     commands.run_command(commands.compare(options, tokenizer, names, seen), say)
     report = json.loads((options.output / "report" / "report.json").read_text(encoding="utf-8"))
     result = {

@@ -93,7 +93,10 @@ def _read(address: Place, file: str) -> bytes:
         return (address / file).read_bytes()
     except FileNotFoundError as error:
         if file != FILE:
-            raise
+            raise WholewordError(
+                f"{address / file}: is missing, though the manifest names it; build the shards "
+                "again, or copy them again"
+            ) from error
         raise WholewordError(
             f"{address}: holds no finished shards ({FILE}: {getattr(error, 'strerror', error)}); "
             f"run `python -m preprocess build-shards --output {address}`"

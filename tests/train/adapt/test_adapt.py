@@ -112,6 +112,12 @@ def test_a_pretraining_that_was_stopped_is_not_compared(place, adapted, tmp_path
     )
 
 
+def test_a_text_that_holds_the_test_part_is_refused_before_the_pretraining(place, tmp_path):
+    done = adapt(place, tmp_path, "--text", place / "task.jsonl")
+    assert done.status == 1 and "every test text stands in the shards" in done.errors
+    assert not (tmp_path / "runs").exists()
+
+
 def test_another_adaptation_in_the_same_folder_is_refused(place, adapted):
     done = adapt(place, adapted[0])
     assert done.status == 1

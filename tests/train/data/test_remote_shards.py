@@ -156,6 +156,11 @@ def test_what_is_missing_is_one_line(stored, tmp_path):
     with pytest.raises(WholewordError, match="memory://remote/nothing: holds no finished shards"):
         ShardDataset(place("memory://remote/nothing"), "train", cache=CacheOptions(tmp_path, 1))
     shutil.copytree(stored, tmp_path / "copy")
+    (tmp_path / "copy" / "train" / "index.arrow").rename(tmp_path / "index.arrow")
+    object_store.upload(tmp_path / "copy", "memory://remote/no-index")
+    with pytest.raises(WholewordError, match=r"no-index/train/index.arrow: is missing"):
+        ShardDataset(place("memory://remote/no-index"), "train", cache=CacheOptions(tmp_path, 1))
+    (tmp_path / "index.arrow").rename(tmp_path / "copy" / "train" / "index.arrow")
     shard = read_manifest(stored).parts["train"].shards[1]
     (tmp_path / "copy" / shard.file).unlink()
     object_store.upload(tmp_path / "copy", "memory://remote/hole")
