@@ -46,7 +46,7 @@ from train.report.meters import TrainingMeter
 from train.report.progress import Console, counted
 from train.run import folder as run_folder
 from train.run.agreement import check_same_command, check_same_data
-from train.run.data_lines import mixture_lines
+from train.run.data_lines import few_masked, mixture_lines
 from train.run.finish import say_finished
 from train.run.resume import check_length, check_reading, find_checkpoint, load_checkpoint
 from train.run.run import Run
@@ -95,10 +95,12 @@ def set_up(options: Options, ranks: Ranks) -> Run | None:
     schedule = make_schedule(plan, options, model, steps)
     _announce(console, options, plan, ranks, model, padding, schedule, mixture.max_length)
     ahead = range(found.data_step if found else 0, steps)
-    for line in mixture_lines(options, mixture, validation, loader, ahead):
-        console.say(line)
     rows = plan.micro_batch_size * plan.accumulation * ranks.world_size
-    for line in _warnings(options, steps, rows, bool(validation), schedule.head_steps):
+    for line in (
+        *mixture_lines(options, mixture, validation, loader, ahead),
+        *few_masked(options, validation),
+        *_warnings(options, steps, rows, bool(validation), schedule.head_steps),
+    ):
         console.say(line)
     engine = start_engine(model, plan, options, place.leads)
     keep_old_rows(model, lambda: schedule.trains_new_alone(applied_steps(engine)))

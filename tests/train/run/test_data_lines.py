@@ -7,7 +7,7 @@ from train.data.mixture import Mixture
 from train.data.shard_dataset import ShardDataset
 from train.data.windows import LoaderOptions
 from train.options import parse
-from train.run.data_lines import mixture_lines
+from train.run.data_lines import few_masked, mixture_lines
 
 LOADER = LoaderOptions(micro_batch_size=2, max_length=32, accumulation=4)
 
@@ -59,3 +59,33 @@ def test_rows_that_nobody_scores_are_named(folder, names, other, scored, lines):
 
 def test_without_validation_nothing_is_said_of_it(folder):
     assert len(said(folder, "ab", "--eval-steps", "0", scored=[])) == 1
+
+
+def warned(folder, *words):
+    """The warning about 16 rows of 30 tokens under the name law, before others of no account."""
+    rows = {"law": ShardDataset(folder / "b", "validation"), "other": None}
+    return list(few_masked(parse(list(words)), rows))
+
+
+def test_a_validation_of_few_masked_tokens_is_said_with_its_error(folder):
+    """480 tokens: 72 are masked of 15%, and 3 / sqrt(72) is 0.35; half of the rows have 36."""
+    law = "law loss rests on about"
+    assert warned(folder) == [
+        f"{law} 72 masked tokens, too few to tell models apart (its standard error is about 0.4); "
+        "build shards with a larger --validation-fraction, or more text in --validation-input"
+    ]
+    assert warned(folder, "--mlm-probability", "0.15:0.3")[0].startswith(f"{law} 144 masked")
+    (line,) = warned(folder, "--max-eval-rows", "8")
+    assert line.startswith(f"{law} 36 masked") and line.endswith(
+        "0.5); give a larger --max-eval-rows"
+    )
+    assert list(few_masked(parse([]), {})) == []
+
+
+@pytest.mark.parametrize(("tokens", "lines"), [(6660, 1), (6670, 0)])
+def test_a_thousand_masked_tokens_are_enough(tmp_path, tokens, lines):
+    spec = ShardSpec(rows=(tokens // 2,), max_length=32, lengths=(10,))
+    make_shards(tmp_path, spec)
+    rows = ShardDataset(tmp_path, "validation")
+    assert rows.manifest.parts["validation"].tokens == tokens
+    assert len(list(few_masked(parse([]), {"validation": rows}))) == lines
