@@ -12,7 +12,7 @@ import torch
 import transformers
 
 from preprocess.errors import WholewordError
-from preprocess.files import write_json, write_text
+from preprocess.files import write_bytes, write_json, write_text
 from train.evaluate import floor
 from train.evaluate.compare import Comparison, Result, identity
 from train.evaluate.splits import TEST_SHARE, VALIDATION_SHARE
@@ -39,9 +39,13 @@ def write_comparison(comparison: Comparison) -> dict[str, Any]:
     try:
         write_text(output / TEST, "".join(_test_lines(comparison)))
         write_text(output / PREDICTIONS, "".join(_prediction_lines(comparison)))
-        light = draw_comparison(report, dark=False, path=output / PICTURE)
-        dark = draw_comparison(report, dark=True)
-        write_text(output / PAGE, comparison_page(report, light, dark))
+        pictures = {
+            (dark, narrow): draw_comparison(report, dark, narrow=narrow)
+            for dark in (False, True)
+            for narrow in (False, True)
+        }
+        write_bytes(output / PICTURE, pictures[False, False])
+        write_text(output / PAGE, comparison_page(report, pictures))
         write_json(output / REPORT, report)
     except OSError as error:
         raise WholewordError(f"{output}: cannot be written ({error.strerror or error})") from error

@@ -36,8 +36,8 @@ tr.floor td { color: var(--soft); font-style: italic; }
 """
 
 
-def comparison_page(report: dict[str, Any], light: bytes, dark: bytes) -> str:
-    """The page; `light` and `dark` are the picture as PNG."""
+def comparison_page(report: dict[str, Any], pictures: dict[tuple[bool, bool], bytes]) -> str:
+    """The page; `pictures` are the picture as PNG, by whether it is dark, and narrow."""
     task = report["task"]
     title = f"Compared on {task['path']}"
     return f"""<!doctype html>
@@ -51,7 +51,7 @@ def comparison_page(report: dict[str, Any], light: bytes, dark: bytes) -> str:
 <body>
 <h1>{escape(title)}</h1>
 <div class="shown">{_list(report["sentences"])}</div>
-{_picture(light, dark)}
+{_picture(pictures)}
 <p class="soft">{_bars(report)}</p>
 <h2>Accuracy and macro-F1 (%)</h2>
 {_summary(report)}
@@ -101,13 +101,17 @@ def _list(lines: list[str]) -> str:
     return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
 
 
-def _picture(light: bytes, dark: bytes) -> str:
-    def source(png: bytes) -> str:
-        return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
+def _picture(pictures: dict[tuple[bool, bool], bytes]) -> str:
+    data = {
+        key: f"data:image/png;base64,{base64.b64encode(png).decode()}"
+        for key, png in pictures.items()
+    }
+    narrow, dark = "(max-width: 600px)", "(prefers-color-scheme: dark)"
     return (
-        f'<picture><source srcset="{source(dark)}" media="(prefers-color-scheme: dark)">'
-        f'<img src="{source(light)}" alt="Test accuracy of every model"></picture>'
+        f'<picture><source srcset="{data[True, True]}" media="{narrow} and {dark}">'
+        f'<source srcset="{data[False, True]}" media="{narrow}">'
+        f'<source srcset="{data[True, False]}" media="{dark}">'
+        f'<img src="{data[False, False]}" alt="Test accuracy of every model"></picture>'
     )
 
 

@@ -8,7 +8,6 @@ import io
 from pathlib import Path
 from typing import Any
 
-from preprocess.files import write_bytes
 from train.evaluate import floor
 from train.report.comparison_table import against, fold_path
 from train.report.comparison_text import format_difference
@@ -22,22 +21,20 @@ _MARKERS = "osD^vPX"
 _NAME_WIDTH = 24  # letters of a row's name, then it is folded
 
 
-def draw_comparison(report: dict[str, Any], dark: bool, path: Path | None = None) -> bytes:
+def draw_comparison(report: dict[str, Any], dark: bool, narrow: bool = False) -> bytes:
     """The picture as PNG, with a bar of one standard deviation to each side of every mean.
 
     Args:
         report: of `make_report`.
         dark: for a dark page.
-        path: where to write it, too.
+        narrow: for the screen of a telephone: half as wide, one plot under the other.
     """
     draw = _draw_lines if len(report["splits"]["labels"]) > 1 else _draw_rows
     with drawing(**_style(dark)) as pyplot:
-        figure = draw(pyplot, report, dark)
+        figure = draw(pyplot, report, dark, narrow)
         buffer = io.BytesIO()
         figure.savefig(buffer, dpi=144, format="png", metadata={"Software": None})
         pyplot.close(figure)
-    if path is not None:
-        write_bytes(path, buffer.getvalue())
     return buffer.getvalue()
 
 
@@ -60,12 +57,12 @@ def _look(name: str, number: int, dark: bool) -> dict[str, Any]:
     return {"color": colours[number % len(colours)], "marker": _MARKERS[number % len(_MARKERS)]}
 
 
-def _draw_rows(pyplot: Any, report: dict[str, Any], dark: bool) -> Any:
+def _draw_rows(pyplot: Any, report: dict[str, Any], dark: bool, narrow: bool = False) -> Any:
     """One number of labels: accuracies on the left, differences to the first on the right."""
     names, labels = _names(report), report["splits"]["labels"][0]
-    figure, (left, right) = pyplot.subplots(
-        1, 2, sharey=True, figsize=(9, 1.5 + 0.62 * len(names)), layout="constrained"
-    )
+    height = 1.5 + 0.62 * len(names)
+    grid, size = ((2, 1), (4.6, 2 * height)) if narrow else ((1, 2), (9.0, height))
+    figure, (left, right) = pyplot.subplots(*grid, sharey=True, figsize=size, layout="constrained")
     task = Path(report["task"]["path"]).name
     figure.suptitle(
         f"{task}, {labels:,} labels, {report['splits']['test']:,} test texts", parse_math=False
@@ -86,7 +83,8 @@ def _draw_rows(pyplot: Any, report: dict[str, Any], dark: bool) -> Any:
     left.set_ylim(len(names) - 0.5, -0.65)  # the first on top, with room for what is written above
     right.axvline(0, color="#888888", linewidth=1)
     left.set_xlabel("test accuracy (%), ± sd of the runs")
-    right.set_xlabel(f"{against(names[0])}: difference (points, 95% interval)")
+    fold = "\n" if narrow else " "
+    right.set_xlabel(f"{against(names[0])}:{fold}difference (points, 95% interval)")
     for axes in (left, right):
         axes.grid(axis="x", alpha=0.25)
         axes.margins(x=0.18)
@@ -122,9 +120,9 @@ def _describe(report: dict[str, Any], name: str) -> str:
     return f"{folded}\n({len(paths)} models)" if len(paths) > 1 else folded
 
 
-def _draw_lines(pyplot: Any, report: dict[str, Any], dark: bool) -> Any:
+def _draw_lines(pyplot: Any, report: dict[str, Any], dark: bool, narrow: bool = False) -> Any:
     """Several numbers of labels: accuracy against them."""
-    figure, axes = pyplot.subplots(figsize=(7, 4.2))
+    figure, axes = pyplot.subplots(figsize=(4.6 if narrow else 7.0, 4.2))
     names, labels = _names(report), report["splits"]["labels"]
     for number, name in enumerate(names):
         _line(axes, report, name, number, len(names), dark)

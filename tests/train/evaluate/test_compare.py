@@ -139,7 +139,7 @@ def test_a_comparison_says_everything(place, finished):
 def test_the_page_needs_no_other_file(finished):
     page = (finished[0] / "report.html").read_text()
     assert "data:image/png;base64," in page and "prefers-color-scheme: dark" in page
-    assert "width=device-width" in page
+    assert "width=device-width" in page and page.count("<source") == 3
     assert "http://" not in page and "https://" not in page and 'src="/' not in page
     assert page.index("two against one") < page.index("<img") < page.index("<table")
 

@@ -37,6 +37,14 @@ def test_one_number_of_labels_is_drawn_as_rows_with_differences():
     pyplot.close(figure)
 
 
+def test_a_narrow_picture_has_one_plot_under_the_other():
+    figure = _draw_rows(pyplot, report((200,)), dark=False, narrow=True)
+    above, below = (axes.get_position() for axes in figure.axes)
+    assert above.y0 > below.y1 and figure.get_figwidth() < 5
+    assert all(len(axes.get_yticklabels()) == 3 for axes in figure.axes)
+    pyplot.close(figure)
+
+
 def test_several_numbers_of_labels_are_drawn_as_lines():
     figure = _draw_lines(pyplot, report((100, 1000)), dark=True)
     (axes,) = figure.axes
@@ -47,4 +55,6 @@ def test_several_numbers_of_labels_are_drawn_as_lines():
 
 def test_pictures_are_png():
     for labels in ((200,), (100, 1000)):
-        assert draw_comparison(report(labels), dark=False).startswith(b"\x89PNG")
+        wide = draw_comparison(report(labels), dark=False)
+        narrow = draw_comparison(report(labels), dark=False, narrow=True)
+        assert wide.startswith(b"\x89PNG") and narrow.startswith(b"\x89PNG") and wide != narrow
