@@ -180,8 +180,9 @@ def _pretrain(
 
 
 def _say_schedule(schedule: Schedule, domain: Path, say: Callable[[str], None]) -> None:
+    passes = "1 pass" if schedule.passes == 1 else f"{schedule.passes:.3g} passes"
     say(
-        f"by the rules of docs/adapt.md: {schedule.passes:.3g} passes over {domain}, "
+        f"by the rules of docs/adapt.md: {passes} over {domain}, "
         f"{schedule.tokens:,} tokens in {schedule.steps:,} steps of {schedule.rows} full rows, "
         f"learning rate {schedule.learning_rate:g}, warm-up over 6% of the steps"
     )
