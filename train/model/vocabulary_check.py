@@ -6,13 +6,14 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel
 
 from preprocess.errors import WholewordError
 from train.model.presets import PRESETS, is_folder
 from train.model.shards_vocabulary import Vocabulary
+from train.model.weight_files import find_damaged_weights
 
 REMEDY = (
     f"give a preset ({', '.join(PRESETS)}), a folder with config.json and model.safetensors, "
@@ -44,8 +45,10 @@ def readable_errors(
         yield
     except Exception as error:  # a config.json can make transformers raise nearly anything
         cause = cause_of(error)
+        if damaged := find_damaged_weights(name):
+            raise WholewordError(damaged) from error
         if isinstance(error, SafetensorError):
-            raise WholewordError(_damage(Path(name), error)) from error
+            remedy = "delete it from the hub's cache, and it is downloaded again"
         if "ignore_mismatched_sizes" in cause:
             cause = "its weights have other shapes than its configuration or the overrides say"
         if overrides:
@@ -53,20 +56,6 @@ def readable_errors(
         raise WholewordError(
             f"{name}: cannot be loaded as a masked language model ({cause}); {remedy}"
         ) from error
-
-
-def _damage(folder: Path, error: SafetensorError) -> str:
-    """Which file of weights cannot be read; the library does not say."""
-    for file in sorted(folder.glob("*.safetensors")) if is_folder(folder) else ():
-        try:
-            with safe_open(file, "numpy"):
-                pass
-        except SafetensorError:
-            return f"{file}: is damaged or incomplete ({error}); copy it again"
-    return (
-        f"{folder}: a file of its weights is damaged or incomplete ({error}); delete it from the "
-        "hub's cache, and it is downloaded again"
-    )
 
 
 def cause_of(error: Exception) -> str:

@@ -124,6 +124,29 @@ def test_a_damaged_file_of_weights_is_named(shards, tmp_path, kept, shards_of):
     )
 
 
+@pytest.mark.parametrize("kept", [0, 1000, -8])
+def test_a_damaged_pickle_of_weights_is_named(shards, tmp_path, kept):
+    make_model(CONFIGS["bert"]).config.save_pretrained(tmp_path)
+    write_tokenizer(tmp_path, VOCAB)
+    file = tmp_path / "pytorch_model.bin"
+    torch.save(make_model(CONFIGS["bert"]).state_dict(), file)
+    load_model(str(tmp_path), vocabulary(shards))
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(WholewordError) as caught:
+        load_model(str(tmp_path), vocabulary(shards))
+    assert str(caught.value) == f"{file}: is damaged or incomplete; copy it again"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_a_pointer_of_git_lfs_is_no_file_of_weights(shards, tmp_path, name):
+    make_model(CONFIGS["bert"]).config.save_pretrained(tmp_path)
+    write_tokenizer(tmp_path, VOCAB)
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 411577189\n"
+    (tmp_path / name).write_text(pointer)
+    with pytest.raises(WholewordError, match=r"is a pointer of Git LFS, .* `git lfs pull`"):
+        load_model(str(tmp_path), vocabulary(shards))
+
+
 @pytest.mark.parametrize("name", [*CONFIGS, "deberta"])
 def test_a_new_head_is_said(shards, tmp_path, name):
     config = DEBERTA if name == "deberta" else CONFIGS[name]
