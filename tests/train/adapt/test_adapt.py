@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 from datasets import load_from_disk
-from transformers import AutoTokenizer, GPT2Config
+from transformers import AutoTokenizer, GPT2Config, GPT2Model
 
 from preprocess.errors import WholewordError
 from tests.preprocess import support
@@ -213,8 +213,7 @@ def test_a_config_alone_begins_from_nothing(place, tmp_path, monkeypatch):
 
 
 def test_a_model_that_is_no_masked_one_is_one_line(adapted, tmp_path):
-    GPT2Config(n_embd=8, n_layer=1, n_head=1).save_pretrained(tmp_path)
-    (tmp_path / "model.safetensors").touch()
+    GPT2Model(GPT2Config(n_embd=8, n_layer=1, n_head=1)).save_pretrained(tmp_path)
     options = AdaptOptions(tmp_path / "task.jsonl", str(tmp_path), tmp_path)
     with pytest.raises(WholewordError, match="cannot be loaded as a masked language model"):
         _schedule(options, adapted[0] / "shards")
