@@ -194,23 +194,16 @@ register_compare(app)
 register_adapt(app)
 
 
+def _read_number(option: str, text: str, remedy: str) -> float:
+    """The value of an option; whether it is in range is for `average` to say."""
+    try:
+        return float(text)
+    except ValueError:
+        raise WholewordError(f"{option} {text}: not a number; {remedy}") from None
+
+
 def _read_share(text: str) -> float:
-    """The value of --share; whether it is in range is for `average` to say."""
-    try:
-        return float(text)
-    except ValueError:
-        raise WholewordError(
-            f"--share {text}: not a number; write 0.5 for half of the way"
-        ) from None
-
-
-def _read_weight(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise WholewordError(
-            f"--weights {text}: not a number; write one for each model, as 3 1"
-        ) from None
+    return _read_number("--share", text, "write 0.5 for half of the way")
 
 
 @app.command("average", cls=Command, epilog=panels.AVERAGE_EXAMPLES)
@@ -244,7 +237,10 @@ def average_command(
             f"--share {share:g}: has no meaning without --interpolate; name the model to go from"
         )
     usual = 1.0 if interpolate is None else _HALF_WAY
-    values = [_read_weight(text) for text in split_commas(weights or [])]
+    values = [
+        _read_number("--weights", text, "write one for each model, as 3 1")
+        for text in split_commas(weights or [])
+    ]
     made = average(models, values, output, interpolate, usual if share is None else share)
     if as_json:
         print(json.dumps({"model": str(made.folder), "parameters": made.parameters}))

@@ -57,13 +57,13 @@ class RunStore:
         }
         name = f"{xxhash.xxh3_128_hexdigest(json.dumps(key, sort_keys=True).encode())}.json"
         for folder in (self.output, *self.others):
-            data = _read(folder / RUNS / name)
-            if data is not None:
-                if folder != self.output:
-                    self._write(name, data)
-                origin: Origin = "stored" if folder == self.output else "reused"
-                record = json.loads(data)
-                return StoredRun(Outcome(**record["outcome"]), record["regularization"], origin)
+            record = _read(folder / RUNS / name)
+            if record is None:
+                continue
+            if folder != self.output:
+                self._write(name, record)
+            origin: Origin = "stored" if folder == self.output else "reused"
+            return StoredRun(Outcome(**record["outcome"]), record["regularization"], origin)
         began = time.monotonic()
         outcome, strength = work()
         record = {
@@ -72,14 +72,14 @@ class RunStore:
             "regularization": strength,
             "outcome": asdict(outcome),
         }
-        self._write(name, json.dumps(record).encode())
+        self._write(name, record)
         return StoredRun(outcome, strength, "made")
 
-    def _write(self, name: str, data: bytes) -> None:
+    def _write(self, name: str, record: dict[str, Any]) -> None:
         file = self.output / RUNS / name
         try:
             file.parent.mkdir(exist_ok=True)
-            write_bytes(file, data, shared=True)
+            write_bytes(file, json.dumps(record).encode(), shared=True)
         except OSError as error:
             raise WholewordError(f"{file}: cannot be written ({error.strerror})") from error
 
@@ -98,13 +98,12 @@ def check_reused(folders: tuple[Path, ...]) -> None:
             )
 
 
-def _read(file: Path) -> bytes | None:
+def _read(file: Path) -> dict[str, Any] | None:
     """A whole record, or None: one that is cut short is made again."""
     try:
-        data = file.read_bytes()
-        record = json.loads(data)
+        record: dict[str, Any] = json.loads(file.read_bytes())
         Outcome(**record["outcome"])
         float(record["regularization"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return data
+    return record

@@ -163,10 +163,11 @@ def _read_file(path: Path, columns: Columns) -> tuple[list[Example], int]:
     else:
         suffix = path.suffix.lower()
         rows = _read_json(path, lines) if suffix in _LINES else _read_table(path, lines)
+        wanted = {role: name for role, name in asdict(columns).items() if name is not None}
         examples = []
-        for place, (number, row) in enumerate(rows):
-            _check_columns(path, number, row, columns, is_first=place == 0)
-            examples.append(_example(path, number, row, columns))
+        for number, row in rows:
+            _check_columns(path, number, row, wanted, is_first=not examples)
+            examples.append(_example(path, number, row, wanted))
     full = [e for e in examples if e.text.strip() and (kind != "pair" or e.pair.strip())]
     if not full:
         raise WholewordError(f"{path}: holds no labelled text; name a file with a text a line")
@@ -214,15 +215,11 @@ def _read_table(path: Path, lines: list[str]) -> Iterator[tuple[int, dict[str, A
         raise _bad_line(path, reader.line_num, str(error)) from None
 
 
-def _wanted(columns: Columns) -> dict[str, str]:
-    """Names of the columns that are read, by what they hold."""
-    return {role: name for role, name in asdict(columns).items() if name is not None}
-
-
 def _check_columns(
-    path: Path, number: int, row: dict[str, Any], columns: Columns, is_first: bool
+    path: Path, number: int, row: dict[str, Any], wanted: dict[str, str], is_first: bool
 ) -> None:
-    for role, name in _wanted(columns).items():
+    """Refuse a row without a column; `wanted` has the columns' names by what they hold."""
+    for role, name in wanted.items():
         if name in row:
             continue
         if not is_first:
@@ -233,10 +230,10 @@ def _check_columns(
         )
 
 
-def _example(path: Path, number: int, row: dict[str, Any], columns: Columns) -> Example:
+def _example(path: Path, number: int, row: dict[str, Any], wanted: dict[str, str]) -> Example:
     """A row's texts, empty where it has none, and its label."""
     values = {}
-    for role, name in _wanted(columns).items():
+    for role, name in wanted.items():
         value = "" if row[name] is None else row[name]
         if role == "label" and isinstance(value, int | float):
             value = str(value)
@@ -248,7 +245,7 @@ def _example(path: Path, number: int, row: dict[str, Any], columns: Columns) -> 
         values[role] = value
     label = values["label"].strip()
     if not label:
-        raise _bad_line(path, number, f"no label in {columns.label!r}")
+        raise _bad_line(path, number, f"no label in {wanted['label']!r}")
     return Example(values["text"], values.get("pair", ""), (), (label,))
 
 
